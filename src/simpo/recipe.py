@@ -1,0 +1,465 @@
+"""A recipe: everything that decides a run, as YAML checked by pydantic, each value with where it came from."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from simpo.core.methods import METHODS
+from simpo.errors import RecipeError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, and a recipe does not change once it is checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelRecipe(Section):
+    """The policy to start from."""
+
+    name: str = Field(min_length=1, description="Folder of a model, a run folder of ours, or a hub id.")
+    revision: str | None = Field(None, description="Branch, tag or commit when `name` is a hub id.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Type in which the weights are held."
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        "sdpa", description="Attention implementation of transformers."
+    )
+    trust_remote_code: bool = Field(
+        False, description="Run Python code that ships with the model. Off unless you read it."
+    )
+
+
+class AdapterRecipe(Section):
+    """A LoRA adapter (peft); leave `type` at none for a full fine-tune."""
+
+    type: Literal["none", "lora"] = Field(
+        "none", description="`lora` trains an adapter, `none` every weight."
+    )
+    r: Count = Field(16, description="Rank of the adapter.")
+    alpha: Positive = Field(32.0, description="LoRA alpha; the update is scaled by alpha / r.")
+    dropout: Fraction = Field(0.0, description="Dropout on the adapter's input.")
+    target: str | list[str] = Field(
+        "all-linear", description="Modules to adapt: all-linear, or a list of names."
+    )
+
+
+class DataRecipe(Section):
+    """The preferences (or SFT examples), how they are read and how they are rendered to tokens."""
+
+    train: str | list[str] = Field(
+        description="Training file, several files, or a hub id (`name` or `name:split`)."
+    )
+    validation: str | list[str] | None = Field(None, description="Validation file, files or hub id.")
+    validation_fraction: Fraction = Field(
+        0.05,
+        description="Share of the prompts held out of `train` when no validation file is given; 0 for none.",
+    )
+    limit: Count | None = Field(None, description="Use the first N training rows only.")
+    limit_validation: Count | None = Field(None, description="Use the first N validation rows only.")
+    on_bad_row: Literal["error", "drop"] = Field(
+        "error",
+        description="A row that cannot be used stops the command, or is left out, counted and reported.",
+    )
+    template: str = Field(
+        "model", description="`model` for the model's chat template, `none` for plain text, or a Jinja file."
+    )
+    max_length: Count = Field(2048, description="Longest prompt + completion in tokens.")
+    overlong: Literal["drop", "error"] = Field(
+        "drop", description="What happens to a row that does not fit; a completion is never cut."
+    )
+    trim_turns: bool = Field(
+        False, description="Let a prompt lose whole oldest turns to fit (never its last user turn)."
+    )
+    sft_turns: Literal["all", "last"] = Field(
+        "all", description="SFT only: which assistant turns of a conversation to train on."
+    )
+
+
+class MethodRecipe(Section):
+    """The loss; a setting that the named method does not use is an error."""
+
+    name: str = Field("simpo", description=f"One of {', '.join(METHODS)}.")
+    beta: Positive | None = Field(None, description="Scale of the reward (inverse temperature).")
+    gamma: NonNegative | None = Field(
+        None,
+        description="Target margin in nats per token: how much better the winner must be. The authors' gamma_beta_ratio.",
+    )
+    reward_margin: NonNegative | None = Field(
+        None,
+        description="The same margin in units of reward, beta * gamma, as the paper writes it. Give one of the two.",
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] | None = Field(
+        None, description="Assumed share of flipped labels, in the authors' form."
+    )
+    sft_weight: NonNegative | None = Field(
+        None, description="Weight of an added SFT term on the chosen completion."
+    )
+    alpha: float | None = Field(None, description="AlphaPO: shape of the reward; 0 gives SimPO.")
+    odds_weight: Positive | None = Field(
+        None, description="ORPO: weight of the odds-ratio term (the paper's lambda)."
+    )
+    reference: Literal["precomputed", "live", "adapter_off"] | None = Field(
+        None,
+        description="DPO family: reference scored once and cached, by a second model, or with the adapter switched off.",
+    )
+
+    @model_validator(mode="after")
+    def _known_and_used(self) -> MethodRecipe:
+        if self.name not in METHODS:
+            near = difflib.get_close_matches(self.name, METHODS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"method {self.name!r} is not one of {', '.join(METHODS)}{hint}")
+        method = METHODS[self.name]
+        for key in (
+            "beta",
+            "gamma",
+            "reward_margin",
+            "label_smoothing",
+            "alpha",
+            "odds_weight",
+            "sft_weight",
+            "reference",
+        ):
+            if getattr(self, key) is not None and not method.uses(key):
+                raise ValueError(f"{key} has no effect with method {self.name}: remove it")
+        if self.gamma is not None and self.reward_margin is not None:
+            raise ValueError(
+                "gamma and reward_margin are the same margin (reward_margin = beta * gamma): give one"
+            )
+        return self
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The loss's keyword arguments: the table's defaults with this recipe's values over them.
+
+        `reward_margin` is turned into `gamma` here (gamma = reward_margin / beta) and nowhere else.
+        """
+        values = dict(METHODS[self.name].defaults)
+        values.update({key: getattr(self, key) for key in values if getattr(self, key) is not None})
+        if self.reward_margin is not None:
+            values["gamma"] = self.reward_margin / values["beta"]
+        return values
+
+    @property
+    def chosen_sft_weight(self) -> float:
+        """Weight of the SFT term on the chosen completion."""
+        return METHODS[self.name].sft_weight if self.sft_weight is None else self.sft_weight
+
+    def describe(self) -> str:
+        """The method in one line, margin in both units: `simpo: beta 2, gamma 0.5 (reward margin 1) ...`."""
+        values = self.parameters
+        parts = [f"{key} {value:g}" for key, value in values.items()]
+        if "gamma" in values and "beta" in values:
+            at = list(values).index("gamma")
+            parts[at] += f" nats per token (reward margin {values['beta'] * values['gamma']:g})"
+        if self.name != "sft":
+            parts.append(f"SFT weight {self.chosen_sft_weight:g}")
+        return f"{self.name}: {', '.join(parts)}" if parts else self.name
+
+
+class TrainRecipe(Section):
+    """The optimisation."""
+
+    lr: Positive = Field(1e-6, description="Peak learning rate.")
+    epochs: Positive = Field(1.0, description="Passes over the training rows; may be a fraction.")
+    max_steps: Count | None = Field(
+        None, description="Stop after this many optimizer steps, whatever `epochs` says."
+    )
+    batch_size: Count = Field(
+        32, description="Pairs (or examples) of one optimizer step, over all ranks: the global batch."
+    )
+    micro_batch_size: Count = Field(
+        1, description="Pairs of one forward and backward; changes memory and speed, not the result."
+    )
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="Shape of the learning rate after warm-up."
+    )
+    warmup: Fraction = Field(0.1, description="Share of the steps spent warming up.")
+    weight_decay: NonNegative = Field(0.0, description="AdamW weight decay.")
+    adam_beta1: Fraction = Field(0.9, description="AdamW first moment decay.")
+    adam_beta2: Fraction = Field(0.999, description="AdamW second moment decay.")
+    max_grad_norm: Positive = Field(1.0, description="Gradients are clipped to this norm.")
+    precision: Literal["float32", "bf16", "bf16_matmul"] = Field(
+        "float32",
+        description="`bf16` runs the forward under autocast; `bf16_matmul` keeps float32 tensors and lets a CPU with "
+        "bfloat16 units multiply them in bfloat16. Log-softmax is float32 in every case.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in backward: less memory, more time."
+    )
+    seed: int = Field(0, ge=0, description="Seed of everything: data order, adapter initialisation, dropout.")
+    evaluate_every: Count | None = Field(
+        None, description="Also evaluate every k steps (always at the end of an epoch)."
+    )
+    save_every: Count | None = Field(
+        None, description="Save a checkpoint every k steps besides those at evaluations."
+    )
+    patience: Count | None = Field(
+        None, description="Stop after this many evaluations without a better validation loss."
+    )
+    keep_checkpoints: Count = Field(
+        1, description="How many of the newest checkpoints to keep; the best is kept besides."
+    )
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
+
+
+class EvaluateRecipe(Section):
+    """What is measured of the trained model, before and after."""
+
+    generate: Annotated[int, Field(ge=0)] = Field(
+        0, description="Held-out prompts to write replies for; 0 for none."
+    )
+    max_new_tokens: Count = Field(256, description="Longest reply in tokens.")
+    temperature: NonNegative = Field(0.0, description="0 for greedy decoding.")
+    batch_size: Count = Field(16, description="Prompts generated, or pairs scored, together.")
+    judge: str | None = Field(None, description="A Python function `module:function` that scores a reply.")
+    seed: int = Field(0, ge=0, description="Seed of sampling and of the bootstrap.")
+
+
+class TrackingRecipe(Section):
+    """Where curves go besides events.jsonl."""
+
+    tracker: Literal["wandb", "mlflow", "tensorboard", "trackio"] | None = Field(
+        None, description="A tracker of accelerate."
+    )
+    project: str = Field("simpo", description="Project name in the tracker.")
+
+
+class Recipe(Section):
+    """One run. `output` is its folder."""
+
+    output: str = Field(min_length=1, description="The run folder to write; it must not exist yet.")
+    model: ModelRecipe
+    data: DataRecipe
+    adapter: AdapterRecipe = Field(default_factory=AdapterRecipe)
+    method: MethodRecipe = Field(default_factory=MethodRecipe)
+    train: TrainRecipe = Field(default_factory=TrainRecipe)
+    evaluate: EvaluateRecipe = Field(default_factory=EvaluateRecipe)
+    tracking: TrackingRecipe = Field(default_factory=TrackingRecipe)
+
+    @field_validator("output")
+    @classmethod
+    def _plain_output(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("a path cannot hold a NUL character")
+        return value
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Recipe:
+        if self.method.reference == "adapter_off" and self.adapter.type == "none":
+            raise ValueError("method.reference adapter_off needs an adapter: set adapter.type: lora")
+        if self.adapter.type == "none":
+            given = sorted(self.adapter.model_fields_set - {"type"})
+            if given and any(
+                getattr(self.adapter, key) != AdapterRecipe.model_fields[key].default for key in given
+            ):
+                raise ValueError(f"adapter.{given[0]} has no effect while adapter.type is none")
+        return self
+
+    @property
+    def reference_mode(self) -> str | None:
+        """How the reference is scored, or None for a method without one."""
+        if not METHODS[self.method.name].reference:
+            return None
+        return self.method.reference or "precomputed"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRecipe:
+    """A checked recipe, and for each dotted key whether its value is a default or where it was given."""
+
+    recipe: Recipe
+    origins: Mapping[str, str]
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted key -> value, in the order of the sections."""
+        return _flatten(self.recipe.model_dump(mode="json"))
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML, each value with its origin in a comment; reads back to the same recipe."""
+        lines: list[str] = []
+        for key, value in self.flat().items():
+            section, _, leaf = key.rpartition(".")
+            if section and f"{section}:" not in lines:
+                lines.append(f"{section}:")
+            text = yaml.safe_dump(
+                {leaf: value}, default_flow_style=True, width=10**6, allow_unicode=True
+            ).strip()[1:-1]
+            lines.append(f"{'  ' if section else ''}{text}  # {self.origins.get(key, 'default')}")
+        return "\n".join(lines) + "\n"
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Read a recipe file, apply `--set key=value` overrides and check it.
+
+    Raises `RecipeError` naming the file, the key, the value and what to do.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the recipe: {error}", where=str(path)) from error
+    try:
+        values = yaml.load(text, Loader=_RecipeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise RecipeError(f"not valid YAML: {getattr(error, 'problem', error)}", where=where) from error
+    if not isinstance(values, dict):
+        raise RecipeError("a recipe is a mapping of sections", where=str(path), fix="see `simpo recipe list`")
+    return resolve_recipe(values, overrides, where=str(path))
+
+
+def resolve_recipe(
+    values: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "recipe"
+) -> LoadedRecipe:
+    """Check nested values given in Python or read from a file; `where` names them in errors and origins."""
+    origins = {key: where for key in _flatten(values)}
+    merged: dict[str, Any] = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in values.items()
+    }
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"--set {override!r} is not key=value", fix="for example --set train.lr=8e-7")
+        _assign(merged, key.strip(), _parse_value(text, override))
+        origins[key.strip()] = "--set"
+    try:
+        recipe = Recipe.model_validate(merged)
+    except ValidationError as error:
+        raise _first_error(error, where) from None
+    return LoadedRecipe(recipe, origins)
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML 1.1 reads `1e-6` as text and forgives a key given twice; a recipe does neither."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if isinstance(key, (list, dict)):
+                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key_node.start_mark)
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _scientific(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(node.value)
+
+
+_RecipeLoader.add_implicit_resolver(
+    "!scientific", __import__("re").compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+_RecipeLoader.add_constructor("!scientific", _scientific)
+
+
+def _parse_value(text: str, override: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_RecipeLoader)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not valid YAML") from error
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, leaf = key.split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {key}: {section} is not a section")
+        values = inner
+    values[leaf] = value
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def known_keys() -> dict[str, tuple[type[Section], str]]:
+    """Every dotted recipe key with the section class and field that define it."""
+    keys: dict[str, tuple[type[Section], str]] = {}
+    for name, info in Recipe.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, Section):
+            keys.update({f"{name}.{leaf}": (section, leaf) for leaf in section.model_fields})
+        else:
+            keys[name] = (Recipe, name)
+    return keys
+
+
+def _first_error(error: ValidationError, where: str) -> RecipeError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        keys = list(known_keys()) + list(Recipe.model_fields)
+        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5) or [
+            name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]
+        ]
+        fix = f"did you mean {near[0]}?" if near else "`simpo recipe fields` lists every key"
+        return RecipeError(f"unknown key {key!r}", where=where, fix=fix)
+    if first["type"] == "missing":
+        return RecipeError(f"{key} is missing", where=where, fix=_describe(key))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    value = first.get("input")
+    shown = "" if isinstance(value, (dict, BaseModel)) else f" (received {value!r})"
+    return RecipeError(f"{key + ': ' if key else ''}{message}{shown}", where=where, fix=_describe(key))
+
+
+def _describe(key: str) -> str | None:
+    known = known_keys().get(key)
+    if known is None:
+        return None
+    section, leaf = known
+    return section.model_fields[leaf].description
+
+
+def warnings_for(recipe: Recipe) -> list[str]:
+    """Known bad settings, each with its reason; a run with them starts all the same."""
+    method, train = recipe.method, recipe.train
+    found: list[str] = []
+    values = method.parameters
+    if method.name in ("simpo", "simpo_hinge") and values["beta"] < 1:
+        found.append(
+            f"method.beta {values['beta']:g} is small for SimPO: rewards are nats per token, so the gradient is nearly the "
+            "same for every pair whatever the model says. The authors use 2.0 to 10."
+        )
+    full = recipe.adapter.type == "none"
+    if full and METHODS[method.name].pairwise and train.lr >= 5e-6:
+        found.append(
+            f"train.lr {train.lr:g} is high for a full fine-tune on preferences: the authors use 3e-7 to 1e-6 and report that "
+            "1e-5 can produce completely repetitive responses."
+        )
+    if method.name in ("simpo", "simpo_hinge") and method.chosen_sft_weight > 0:
+        found.append(
+            f"method.sft_weight {method.chosen_sft_weight:g} adds an SFT term that SimPO does not have; the result is not "
+            "comparable with the paper's."
+        )
+    if math.isclose(train.warmup, 0.0) and METHODS[method.name].pairwise:
+        found.append(
+            "train.warmup 0: AdamW's first steps are its noisiest; the authors warm up over 10 % of the steps."
+        )
+    return found

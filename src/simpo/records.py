@@ -1,0 +1,203 @@
+"""What travels between the parts: messages, pairs and examples as text, and the same as token ids."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+TokenIds = npt.NDArray[np.int32]
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a row came from: a file (or hub id) and its line or row number, counted from 1."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; `role` is one of `ROLES`."""
+
+    role: str
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"role {self.role!r} is not one of {', '.join(ROLES)}")
+
+    def as_dict(self) -> dict[str, str]:
+        """The turn as chat templates take it."""
+        return {"role": self.role, "content": self.content}
+
+
+def _content_hash(*parts: object) -> str:
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _turns(prompt: tuple[Message, ...]) -> list[list[str]]:
+    return [[message.role, message.content] for message in prompt]
+
+
+def _check_prompt(prompt: tuple[Message, ...]) -> None:
+    if not prompt:
+        raise ValueError("the prompt is empty")
+    if prompt[-1].role == "assistant":
+        raise ValueError("the prompt ends in an assistant turn")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One preference: a prompt and two completions, `chosen` preferred to `rejected`.
+
+    Invariants: the prompt has at least one turn and does not end in an assistant turn; neither completion is
+    empty; the two differ. `extra` holds the row's other columns untouched (category, ticket, scores ...) and is no
+    part of the identity.
+    """
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    source: Source
+    category: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        if not self.chosen:
+            raise ValueError('"chosen" is empty')
+        if not self.rejected:
+            raise ValueError('"rejected" is empty')
+        if self.chosen == self.rejected:
+            raise ValueError('"chosen" and "rejected" are equal')
+
+    @cached_property
+    def id(self) -> str:
+        """A content hash of prompt, chosen and rejected: 16 hexadecimal digits, the same on any machine."""
+        return _content_hash("pair", _turns(self.prompt), self.chosen, self.rejected)
+
+    @cached_property
+    def prompt_id(self) -> str:
+        """A content hash of the prompt alone: pairs that share it form one cluster in every interval."""
+        return _content_hash("prompt", _turns(self.prompt))
+
+    @property
+    def completions(self) -> tuple[str, ...]:
+        """The texts to score, chosen first."""
+        return (self.chosen, self.rejected)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One SFT example: a prompt and the completion to imitate. Invariants and `extra` as in `Pair`."""
+
+    prompt: tuple[Message, ...]
+    completion: str
+    source: Source
+    category: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_prompt(self.prompt)
+        if not self.completion:
+            raise ValueError("the completion is empty")
+
+    @cached_property
+    def id(self) -> str:
+        """A content hash of prompt and completion: 16 hexadecimal digits."""
+        return _content_hash("example", _turns(self.prompt), self.completion)
+
+    @cached_property
+    def prompt_id(self) -> str:
+        """A content hash of the prompt alone."""
+        return _content_hash("prompt", _turns(self.prompt))
+
+    @property
+    def completions(self) -> tuple[str, ...]:
+        """The texts to score."""
+        return (self.completion,)
+
+
+Row = Pair | Example
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGroup:
+    """One prompt and the K completions to be scored after it, as token ids.
+
+    `prompt` is [P] and `completions` are K arrays [T_k], int32. Invariants, checked where it is built: the prompt
+    is not empty, no completion is empty, and each completion ends in the one stop token, `stop_id`. A `Pair` gives
+    K = 2 (chosen first), an `Example` K = 1, ranked answers any K.
+    """
+
+    prompt: TokenIds
+    completions: tuple[TokenIds, ...]
+    stop_id: int
+    row: Row
+
+    def __post_init__(self) -> None:
+        if len(self.prompt) == 0:
+            raise ValueError(f"{self.row.source}: the rendered prompt has no tokens")
+        for completion in self.completions:
+            if len(completion) == 0 or completion[-1] != self.stop_id:
+                raise ValueError(f"{self.row.source}: a completion must end in the stop token {self.stop_id}")
+
+    @property
+    def num_completion_tokens(self) -> int:
+        """Scored tokens, stop tokens included."""
+        return sum(len(completion) for completion in self.completions)
+
+    @property
+    def longest(self) -> int:
+        """Length in tokens of the longest prompt + completion."""
+        return len(self.prompt) + max(len(completion) for completion in self.completions)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """One row that was left out, and why, in a word that can be counted and a sentence that can be read."""
+
+    source: Source
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What one file (or several) gave: the rows that are whole, and each row that was left out."""
+
+    name: str
+    rows: tuple[Row, ...]
+    dropped: tuple[Dropped, ...]
+    format: str
+    files: tuple[Path, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """sha256 over the sorted content hashes of the rows: independent of row order and of file format."""
+        digest = hashlib.sha256()
+        for row_id in sorted(row.id for row in self.rows):
+            digest.update(row_id.encode())
+        return digest.hexdigest()
+
+    def dropped_counts(self) -> dict[str, int]:
+        """How many rows were left out, by reason."""
+        counts: dict[str, int] = {}
+        for row in self.dropped:
+            counts[row.reason] = counts.get(row.reason, 0) + 1
+        return dict(sorted(counts.items()))
