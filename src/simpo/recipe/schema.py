@@ -1,24 +1,20 @@
-"""A recipe: everything that decides a run, as YAML checked by pydantic, each value with where it came from."""
+"""The sections of a recipe and what each key may hold."""
 
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from simpo.core.methods import METHODS
-from simpo.errors import RecipeError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Files = Annotated[list[str], Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -60,10 +56,10 @@ class AdapterRecipe(Section):
 class DataRecipe(Section):
     """The preferences (or SFT examples), how they are read and how they are rendered to tokens."""
 
-    train: str | list[str] = Field(
+    train: str | Files = Field(
         description="Training file, several files, or a hub id (`name` or `name:split`)."
     )
-    validation: str | list[str] | None = Field(None, description="Validation file, files or hub id.")
+    validation: str | Files | None = Field(None, description="Validation file, files or hub id.")
     validation_fraction: Fraction = Field(
         0.05,
         description="Share of the prompts held out of `train` when no validation file is given; 0 for none.",
@@ -96,7 +92,8 @@ class MethodRecipe(Section):
     beta: Positive | None = Field(None, description="Scale of the reward (inverse temperature).")
     gamma: NonNegative | None = Field(
         None,
-        description="Target margin in nats per token: how much better the winner must be. The authors' gamma_beta_ratio.",
+        description="Target margin in nats per token: how much better the winner must be. "
+        "The authors' gamma_beta_ratio.",
     )
     reward_margin: NonNegative | None = Field(
         None,
@@ -108,13 +105,14 @@ class MethodRecipe(Section):
     sft_weight: NonNegative | None = Field(
         None, description="Weight of an added SFT term on the chosen completion."
     )
-    alpha: float | None = Field(None, description="AlphaPO: shape of the reward; 0 gives SimPO.")
+    alpha: Finite | None = Field(None, description="AlphaPO: shape of the reward; 0 gives SimPO.")
     odds_weight: Positive | None = Field(
         None, description="ORPO: weight of the odds-ratio term (the paper's lambda)."
     )
     reference: Literal["precomputed", "live", "adapter_off"] | None = Field(
         None,
-        description="DPO family: reference scored once and cached, by a second model, or with the adapter switched off.",
+        description="DPO family: reference scored once and cached, by a second model, or with the adapter "
+        "switched off.",
     )
 
     @model_validator(mode="after")
@@ -278,127 +276,6 @@ class Recipe(Section):
         return self.method.reference or "precomputed"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedRecipe:
-    """A checked recipe, and for each dotted key whether its value is a default or where it was given."""
-
-    recipe: Recipe
-    origins: Mapping[str, str]
-
-    def flat(self) -> dict[str, Any]:
-        """Dotted key -> value, in the order of the sections."""
-        return _flatten(self.recipe.model_dump(mode="json"))
-
-    def to_yaml(self) -> str:
-        """The resolved recipe as YAML, each value with its origin in a comment; reads back to the same recipe."""
-        lines: list[str] = []
-        for key, value in self.flat().items():
-            section, _, leaf = key.rpartition(".")
-            if section and f"{section}:" not in lines:
-                lines.append(f"{section}:")
-            text = yaml.safe_dump(
-                {leaf: value}, default_flow_style=True, width=10**6, allow_unicode=True
-            ).strip()[1:-1]
-            lines.append(f"{'  ' if section else ''}{text}  # {self.origins.get(key, 'default')}")
-        return "\n".join(lines) + "\n"
-
-
-def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe:
-    """Read a recipe file, apply `--set key=value` overrides and check it.
-
-    Raises `RecipeError` naming the file, the key, the value and what to do.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read the recipe: {error}", where=str(path)) from error
-    try:
-        values = yaml.load(text, Loader=_RecipeLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise RecipeError(f"not valid YAML: {getattr(error, 'problem', error)}", where=where) from error
-    if not isinstance(values, dict):
-        raise RecipeError("a recipe is a mapping of sections", where=str(path), fix="see `simpo recipe list`")
-    return resolve_recipe(values, overrides, where=str(path))
-
-
-def resolve_recipe(
-    values: Mapping[str, Any], overrides: Sequence[str] = (), *, where: str = "recipe"
-) -> LoadedRecipe:
-    """Check nested values given in Python or read from a file; `where` names them in errors and origins."""
-    origins = {key: where for key in _flatten(values)}
-    merged: dict[str, Any] = {
-        key: dict(value) if isinstance(value, dict) else value for key, value in values.items()
-    }
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            raise RecipeError(f"--set {override!r} is not key=value", fix="for example --set train.lr=8e-7")
-        _assign(merged, key.strip(), _parse_value(text, override))
-        origins[key.strip()] = "--set"
-    try:
-        recipe = Recipe.model_validate(merged)
-    except ValidationError as error:
-        raise _first_error(error, where) from None
-    return LoadedRecipe(recipe, origins)
-
-
-class _RecipeLoader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-6` as text and forgives a key given twice; a recipe does neither."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if isinstance(key, (list, dict)):
-                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key_node.start_mark)
-            if key in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _scientific(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return float(node.value)
-
-
-_RecipeLoader.add_implicit_resolver(
-    "!scientific", __import__("re").compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-_RecipeLoader.add_constructor("!scientific", _scientific)
-
-
-def _parse_value(text: str, override: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_RecipeLoader)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is not valid YAML") from error
-
-
-def _assign(values: dict[str, Any], key: str, value: Any) -> None:
-    *sections, leaf = key.split(".")
-    for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise RecipeError(f"--set {key}: {section} is not a section")
-        values = inner
-    values[leaf] = value
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def known_keys() -> dict[str, tuple[type[Section], str]]:
     """Every dotted recipe key with the section class and field that define it."""
     keys: dict[str, tuple[type[Section], str]] = {}
@@ -409,57 +286,3 @@ def known_keys() -> dict[str, tuple[type[Section], str]]:
         else:
             keys[name] = (Recipe, name)
     return keys
-
-
-def _first_error(error: ValidationError, where: str) -> RecipeError:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        keys = list(known_keys()) + list(Recipe.model_fields)
-        near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5) or [
-            name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]
-        ]
-        fix = f"did you mean {near[0]}?" if near else "`simpo recipe fields` lists every key"
-        return RecipeError(f"unknown key {key!r}", where=where, fix=fix)
-    if first["type"] == "missing":
-        return RecipeError(f"{key} is missing", where=where, fix=_describe(key))
-    message = str(first["msg"]).removeprefix("Value error, ")
-    value = first.get("input")
-    shown = "" if isinstance(value, (dict, BaseModel)) else f" (received {value!r})"
-    return RecipeError(f"{key + ': ' if key else ''}{message}{shown}", where=where, fix=_describe(key))
-
-
-def _describe(key: str) -> str | None:
-    known = known_keys().get(key)
-    if known is None:
-        return None
-    section, leaf = known
-    return section.model_fields[leaf].description
-
-
-def warnings_for(recipe: Recipe) -> list[str]:
-    """Known bad settings, each with its reason; a run with them starts all the same."""
-    method, train = recipe.method, recipe.train
-    found: list[str] = []
-    values = method.parameters
-    if method.name in ("simpo", "simpo_hinge") and values["beta"] < 1:
-        found.append(
-            f"method.beta {values['beta']:g} is small for SimPO: rewards are nats per token, so the gradient is nearly the "
-            "same for every pair whatever the model says. The authors use 2.0 to 10."
-        )
-    full = recipe.adapter.type == "none"
-    if full and METHODS[method.name].pairwise and train.lr >= 5e-6:
-        found.append(
-            f"train.lr {train.lr:g} is high for a full fine-tune on preferences: the authors use 3e-7 to 1e-6 and report that "
-            "1e-5 can produce completely repetitive responses."
-        )
-    if method.name in ("simpo", "simpo_hinge") and method.chosen_sft_weight > 0:
-        found.append(
-            f"method.sft_weight {method.chosen_sft_weight:g} adds an SFT term that SimPO does not have; the result is not "
-            "comparable with the paper's."
-        )
-    if math.isclose(train.warmup, 0.0) and METHODS[method.name].pairwise:
-        found.append(
-            "train.warmup 0: AdamW's first steps are its noisiest; the authors warm up over 10 % of the steps."
-        )
-    return found
