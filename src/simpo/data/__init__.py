@@ -1,1 +1,1 @@
-"""data"""
+"""Files to pairs and examples, and those to token ids."""

@@ -1,0 +1,195 @@
+"""The bytes of a file to its rows: JSON Lines, a JSON array or Parquet, plain or gzip, whatever the name says."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from simpo.data.parse import Decoder
+from simpo.data.reasons import BadRow, shown
+from simpo.errors import DataError
+
+# A row, or why there is none, with its line (JSON Lines) or its number (others), counted from 1.
+NumberedRow = tuple[int, dict[str, Any] | BadRow]
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
+_PACKED = {
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d"),
+    b"BZh": ("bzip2", "bunzip2 -k"),
+    b"\xfd7zXZ\x00": ("xz", "unxz -k"),
+    b"PK\x03\x04": ("zip", "unzip"),
+}
+
+
+def read_file(path: Path) -> Iterator[NumberedRow]:
+    """Each row of a file with its place, as they are read.
+
+    Raises `DataError` for what concerns the file as a whole: missing, a folder, unreadable, empty, not UTF-8,
+    truncated, or of no known kind. A row that is not a JSON object comes as a `BadRow`.
+    """
+    name = str(path)
+    with _reading(name), path.open("rb") as raw:
+        handle = raw
+        if raw.peek(2).startswith(b"\x1f\x8b"):
+            handle = io.BufferedReader(gzip.GzipFile(fileobj=raw))
+        elif path.suffix == ".gz" and raw.peek(1):
+            raise DataError(f"not gzip, though its name says so (begins with {_shown(raw)})", where=name)
+        head = handle.peek(8)[:8]
+        if not head:
+            raise DataError("the file is empty", where=name)
+        if head.startswith(b"PAR1") or ".parquet" in path.suffixes:
+            yield from _parquet_rows(path if handle is raw else handle.read(), name)
+        else:
+            _refuse_foreign(head, name)
+            yield from _text_rows(handle, name)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError("no such file", where=name) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"the gzip file is damaged or cut short ({error})", where=name, fix="copy or download it again"
+        ) from error
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=name) from error
+
+
+def _shown(handle: io.BufferedReader) -> str:
+    return shown(handle.peek(12)[:12].decode("latin-1"))
+
+
+def _refuse_foreign(head: bytes, name: str) -> None:
+    encoding = _wide_encoding(head)
+    if encoding:
+        raise DataError(
+            f"the text is {encoding}, not UTF-8",
+            where=name,
+            fix=f"iconv -f {encoding} -t UTF-8 {name} > converted.jsonl",
+        )
+    for mark, (kind, command) in _PACKED.items():
+        if head.startswith(mark):
+            raise DataError(f"packed with {kind}, which is not read", where=name, fix=f"{command} {name}")
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """UTF-32 or UTF-16, by its byte order mark or by the zero beside each ASCII character."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "UTF-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16"
+    if len(head) >= 4 and any(head):
+        if not any(head[1::2]):
+            return "UTF-16LE"
+        if not any(head[0::2]):
+            return "UTF-16BE"
+    return None
+
+
+def _lines(handle: io.BufferedReader, name: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, stripped, with their numbers."""
+    for number, raw in enumerate(handle, 1):
+        try:
+            # A byte order mark inside a file is what joining two files leaves.
+            line = raw.decode("utf-8").strip("\ufeff \t\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"not valid UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}",
+                where=f"{name}:{number}",
+                fix=f"mend the line, or convert the file: iconv -f LATIN1 -t UTF-8 {name} > converted.jsonl",
+            ) from error
+        if line:
+            yield number, line
+
+
+def _text_rows(handle: io.BufferedReader, name: str) -> Iterator[NumberedRow]:
+    decoder = Decoder()
+    lines = _lines(handle, name)
+    first = next(lines, None)
+    if first is None:
+        raise DataError("the file holds only blank lines", where=name)
+    if first[1][0] not in '[{"' and not set(SUFFIXES) & set(Path(name).suffixes):
+        raise DataError(
+            f"neither JSON, JSON Lines nor Parquet (begins with {shown(first[1], 40)})",
+            where=name,
+            fix="convert it to JSON Lines: one object a line",
+        )
+    if first[1][0] == "[" or (first[1][0] == "{" and not decoder.is_whole(first[1])):
+        # Not a row on one line: an array of rows, or one value over several lines. Only the whole text can tell.
+        kept = [first, *lines]
+        rows = _array_rows(decoder, kept, name)
+        if rows is not None:
+            yield from enumerate(rows, 1)
+            return
+        lines = iter(kept)
+    else:
+        lines = chain([first], lines)
+    for number, line in lines:
+        yield number, decoder.row(line)
+
+
+def _array_rows(
+    decoder: Decoder, lines: list[tuple[int, str]], name: str
+) -> list[dict[str, Any] | BadRow] | None:
+    """The rows of a JSON array, or None where the text is lines after all, the first of which may be bad."""
+    is_array = lines[0][1].startswith("[")
+    whole = "\n".join(line for _, line in lines)
+    value, problem = decoder.document(whole)
+    if problem is None:
+        if isinstance(value, list):
+            return [decoder.checked(item) for item in value]
+        keys = ", ".join(map(str, value)) if isinstance(value, dict) else ""
+        raise DataError(
+            f"one JSON object over several lines (keys: {keys[:80]}), not an array of rows",
+            where=name,
+            fix=f"write one row a line, for example jq -c '.[]' {name} > rows.jsonl",
+        )
+    if is_array and not decoder.is_whole(lines[0][1]):
+        line = lines[min(problem.line, len(lines)) - 1][0]
+        raise DataError(f"not a valid JSON array: {problem.text}", where=f"{name}:{line}")
+    return None
+
+
+def _parquet_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
+            columns = file.schema_arrow.names
+            twice = sorted({column for column in columns if columns.count(column) > 1})
+            if twice:
+                raise DataError(f"two columns have the name {twice[0]!r}", where=name)
+            number = 0
+            for batch in file.iter_batches(batch_size=1024):
+                for row in _batch_rows(batch, name, number):
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).strip().splitlines() or ["damaged"]
+        raise DataError(f"not a valid Parquet file: {reason[0]}", where=name) from error
+
+
+def _batch_rows(batch: Any, name: str, before: int) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        return rows
+    except UnicodeDecodeError:
+        pass
+    for index in range(batch.num_rows):
+        try:
+            batch.slice(index, 1).to_pylist()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"text that is not UTF-8 ({error.reason})", where=f"{name}:{before + index + 1}"
+            ) from error
+    raise AssertionError("a batch that cannot be read has a row that cannot be read")

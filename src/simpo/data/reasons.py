@@ -1,0 +1,61 @@
+"""Why a row cannot be used: the words that are counted, and the exception that carries one of them."""
+
+from __future__ import annotations
+
+import reprlib
+
+REASONS = {
+    "bad_json": "the row is not valid JSON",
+    "bad_encoding": "text that cannot be written as UTF-8 (a lone surrogate such as \\ud800)",
+    "duplicate_key": "one JSON object gives the same key twice",
+    "not_an_object": "the row is not a JSON object",
+    "missing_key": "a column that the format needs is missing or null",
+    "wrong_type": "a column holds something else than the format says",
+    "wrong_role": "a turn's role is unknown, or the reply is not the assistant's",
+    "tool_calls": "an assistant turn calls tools, which text alone cannot hold",
+    "empty_prompt": "there is no prompt, or its last turn is blank",
+    "empty_chosen": '"chosen" is empty or blank',
+    "empty_rejected": '"rejected" is empty or blank',
+    "empty_completion": "the completion is empty or blank",
+    "identical": '"chosen" and "rejected" are equal',
+    "diverging_prompts": "the two dialogues differ before the last assistant turn",
+    "prompt_ends_in_assistant": "the prompt ends in an assistant turn, so there is nothing to answer",
+    "no_reply": "there is no assistant turn where the reply should be",
+    "many_replies": "the reply is several turns",
+}
+
+
+class BadRow(Exception):
+    """A row (or one turn of it) that cannot be used: `reason` is a key of `REASONS`, `detail` a sentence."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 80
+_repr.maxdict = _repr.maxlist = 3
+_repr.maxlevel = 3
+
+
+def shown(value: object, width: int = 80) -> str:
+    """`repr(value)` in at most `width` characters, for messages; cheap for a value of any size."""
+    text = repr(value[: width + 1]) if isinstance(value, str) else _repr.repr(value)
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, in a reader's words."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, (int, float)):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"

@@ -1,0 +1,174 @@
+"""JSON values to turns and replies: the pieces that every format is put together from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from simpo.data.reasons import BadRow, kind_of, shown
+from simpo.records import ROLES, Message
+
+Turns = tuple[Message, ...]
+
+# OpenAI's newer and older names for roles that chat templates know under another one.
+_ROLE_ALIASES = {"developer": "system", "function": "tool"}
+_HH_MARKER = re.compile(r"\n\n(Human|Assistant):")
+_HH_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def column(row: Mapping[str, Any], key: str) -> Any:
+    """The value of a column that must be there and not null."""
+    value = row.get(key)
+    if value is None:
+        raise BadRow("missing_key", f'"{key}" is {"null" if key in row else "missing"}')
+    return value
+
+
+def text(row: Mapping[str, Any], key: str) -> str:
+    """The value of a column that must be text."""
+    value = column(row, key)
+    if not isinstance(value, str):
+        raise BadRow("wrong_type", f'"{key}" is {kind_of(value)}, not text: {shown(value)}')
+    return value
+
+
+def message(value: object, where: str) -> Message:
+    """One `{"role", "content"}` object; `where` names it in errors, for example `chosen[0]`.
+
+    Null content reads as empty, as published chat data writes assistant turns that only called a tool. A list of
+    text parts (OpenAI) reads as their concatenation.
+    """
+    if not isinstance(value, dict):
+        raise BadRow("wrong_type", f"{where} is {kind_of(value)}, not a message: {shown(value)}")
+    role = value.get("role")
+    if role is None or "content" not in value:
+        missing = '"role"' if role is None else '"content"'
+        raise BadRow("missing_key", f"{where} has no {missing}: {shown(value)}")
+    known = _ROLE_ALIASES.get(role, role) if isinstance(role, str) else role
+    if known not in ROLES:
+        raise BadRow("wrong_role", f"{where} has role {shown(role)}, not one of {', '.join(ROLES)}")
+    if calls_tools(value):
+        raise BadRow("tool_calls", f"{where} calls tools, which text alone cannot hold: {shown(value)}")
+    return Message(known, _content(value["content"], where))
+
+
+def calls_tools(value: object) -> bool:
+    """Whether a message calls tools, as OpenAI writes it: its text is not all that the assistant produced."""
+    return isinstance(value, dict) and bool(value.get("tool_calls") or value.get("function_call"))
+
+
+def _content(value: object, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(_is_text_part(part) for part in value):
+        return "".join(part["text"] for part in value)
+    raise BadRow("wrong_type", f"content of {where} is {kind_of(value)}, not text: {shown(value)}")
+
+
+def _is_text_part(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def messages(value: object, key: str) -> Turns:
+    """A column that holds a list of messages."""
+    if not isinstance(value, list):
+        raise BadRow("wrong_type", f'"{key}" is {kind_of(value)}, not a list of messages: {shown(value)}')
+    return tuple(message(item, f"{key}[{index}]") for index, item in enumerate(value))
+
+
+def prompt_turns(value: object, key: str = "prompt") -> Turns:
+    """A prompt given as text (one user turn) or as a list of messages."""
+    if isinstance(value, str):
+        return (Message("user", value),)
+    if isinstance(value, list):
+        return messages(value, key)
+    raise BadRow("wrong_type", f'"{key}" is {kind_of(value)}, not text or a list of messages: {shown(value)}')
+
+
+def reply(value: object, key: str, prompt: Turns) -> str:
+    """A completion given as text or as messages: one assistant turn, alone or after the prompt's own turns."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise BadRow(
+            "wrong_type", f'"{key}" is {kind_of(value)}, not text or a list of messages: {shown(value)}'
+        )
+    turns = messages(value, key)
+    if turns[: len(prompt)] == prompt:
+        turns = turns[len(prompt) :]
+    elif len(turns) > 1 and turns[0].role != "assistant":
+        raise BadRow("diverging_prompts", f'"{key}" repeats a prompt that is not the one in "prompt"')
+    if not turns:
+        raise BadRow("no_reply", f'"{key}" holds no turn after the prompt')
+    if len(turns) > 1:
+        raise BadRow("many_replies", f'"{key}" holds {len(turns)} turns after the prompt, not one reply')
+    if turns[0].role != "assistant":
+        raise BadRow("wrong_role", f'"{key}" is a turn of role {turns[0].role!r}, not assistant')
+    return turns[0].content
+
+
+def split_dialogues(chosen: Turns, rejected: Turns) -> tuple[Turns, str, str]:
+    """Two whole dialogues to their shared prompt and the two last assistant turns."""
+    for key, turns in (("chosen", chosen), ("rejected", rejected)):
+        if not turns or turns[-1].role != "assistant":
+            ends = f"ends in a turn of role {turns[-1].role!r}" if turns else "holds no message"
+            raise BadRow("no_reply", f'"{key}" {ends}, not in an assistant turn')
+    if chosen[:-1] != rejected[:-1]:
+        turn = _first_difference(chosen[:-1], rejected[:-1])
+        raise BadRow(
+            "diverging_prompts",
+            f'"chosen" and "rejected" differ before the last assistant turn, from turn {turn + 1} on',
+        )
+    return chosen[:-1], chosen[-1].content, rejected[-1].content
+
+
+def _first_difference(one: Sequence[object], other: Sequence[object]) -> int:
+    for index, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return index
+    return min(len(one), len(other))
+
+
+def is_hh(value: object) -> bool:
+    """Whether a text is a dialogue as Anthropic's HH data writes it."""
+    return isinstance(value, str) and value.startswith("\n\nHuman:") and "\n\nAssistant:" in value
+
+
+def hh_turns(row: Mapping[str, Any], key: str) -> Turns:
+    r"""A column of text `\n\nHuman: ...\n\nAssistant: ...` as turns.
+
+    One space after a marker and the white space before the next belong to the markers, not to the turn.
+    """
+    before, *parts = _HH_MARKER.split(text(row, key))
+    if before.strip() or not parts:
+        raise BadRow("wrong_type", f'"{key}" does not begin with "\\n\\nHuman:": {shown(row[key])}')
+    return tuple(
+        Message(_HH_ROLES[marker], content.removeprefix(" ").rstrip())
+        for marker, content in zip(parts[::2], parts[1::2], strict=True)
+    )
+
+
+def split_texts(chosen: str, rejected: str) -> tuple[str, str, str]:
+    """Two texts with one beginning: the prompt is what they share, up to white space.
+
+    The cut falls before white space, which then begins both completions: a shared part of a word ("bl" of "blue" and
+    "black") is no prompt, and no prompt ends in a blank that a chat template would strip.
+    """
+    shared = 0
+    for left, right in zip(chosen, rejected, strict=False):
+        if left != right:
+            break
+        shared += 1
+    cut = shared
+    if not (chosen[cut : cut + 1].isspace() and rejected[cut : cut + 1].isspace()):
+        while cut and not chosen[cut - 1].isspace():
+            cut -= 1
+    prompt = chosen[:cut].rstrip()
+    if not prompt.strip():
+        raise BadRow(
+            "empty_prompt", '"chosen" and "rejected" share no beginning, and there is no "prompt" column'
+        )
+    return prompt, chosen[len(prompt) :], rejected[len(prompt) :]
