@@ -1,4 +1,4 @@
-"""The one table of methods: name -> loss, score, reference, parameters. No other place compares a method's name."""
+"""The one table of methods: name -> loss, score, reference, parameters. Nothing else compares a method's name."""
 
 from __future__ import annotations
 
@@ -18,26 +18,33 @@ class Method:
     """How one method turns log-probabilities into a loss.
 
     score: which log-probability of a completion the loss takes, `mean` (nats per token) or `total` (nats).
-    reference: whether the reference model's is subtracted. pairwise: False for SFT, which has no rejected completion.
-    defaults: every keyword argument of the loss with its default. sft_weight: of the added SFT term on the chosen
-    completion, -mean log-probability. loss_name: a function of `simpo.core.losses`.
+    reference: whether the reference model's is subtracted. loss_name: a function of `simpo.core.losses`, None
+    for SFT, which has no rejected completion. defaults: every keyword argument of the loss with its default.
+    sft_weight: of the added SFT term on the chosen completion, -mean log-probability. source: where the
+    method was published.
     """
 
     name: str
     title: str
     source: str
-    loss_name: str
+    loss_name: str | None
     score: Literal["mean", "total"]
-    reference: bool
-    pairwise: bool = True
+    reference: bool = False
     defaults: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     sft_weight: float = 0.0
 
     @property
+    def pairwise(self) -> bool:
+        """Whether the method learns from pairs; False for SFT, which learns from completions alone."""
+        return self.loss_name is not None
+
+    @property
     def loss(self) -> PairLoss:
-        """The loss over [B] scores of chosen and rejected."""
+        """The loss over [B] scores of chosen and rejected. Raises ValueError for SFT, which has none."""
         from simpo.core import losses
 
+        if self.loss_name is None:
+            raise ValueError(f"{self.name} has no loss over pairs: it minimises -log p of each completion")
         loss: PairLoss = getattr(losses, self.loss_name)
         return loss
 
@@ -56,17 +63,14 @@ def _method(
     name: str,
     title: str,
     source: str,
-    loss: str,
+    loss_name: str | None,
     score: Literal["mean", "total"],
     *,
     reference: bool = False,
-    pairwise: bool = True,
     sft_weight: float = 0.0,
     **defaults: float,
 ) -> Method:
-    return Method(
-        name, title, source, loss, score, reference, pairwise, MappingProxyType(defaults), sft_weight
-    )
+    return Method(name, title, source, loss_name, score, reference, MappingProxyType(defaults), sft_weight)
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -136,7 +140,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
                 gamma=0.1,
                 alpha=0.25,
             ),
-            _method("sft", "SFT", "maximum likelihood", "", "total", pairwise=False),
+            _method("sft", "SFT", "maximum likelihood", None, "total"),
         )
     }
 )
