@@ -127,7 +127,7 @@ def test_the_gradient_of_a_batch_does_not_depend_on_how_it_is_cut(name: str) -> 
             at = slice(start, start + 2 * size)
             part = SequenceLogps(totals[at], policy.tokens[at])
             losses = objective.losses(part, None if reference is None else reference[at])
-            torch.autograd.backward((losses.sum() / objective.denominator(8, int(policy.tokens.sum()))))
+            torch.autograd.backward(losses.sum() / objective.denominator(8, int(policy.tokens.sum())))
         assert totals.grad is not None
         gradients.append(totals.grad)
     torch.testing.assert_close(gradients[0], gradients[2], rtol=1e-12, atol=0)
