@@ -1,0 +1,299 @@
+"""One model measured on held-out pairs: accuracy, what it writes, what a judge says, and against whom it wins."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from simpo.core.logps import SequenceLogps, concatenate
+from simpo.core.objective import Objective
+from simpo.data.render import Rendered, Renderer, render_rows
+from simpo.errors import DataError, RecipeError
+from simpo.evaluate.files import SCHEMA, Evaluation, check_label
+from simpo.evaluate.generation import Progress, Reply, generate_from_ids, summarise_replies
+from simpo.evaluate.judge import Judge, Verdict, load_judge, summarise_verdicts, win_rate
+from simpo.evaluate.preference import evaluate_preferences
+from simpo.model.load import Policy
+from simpo.model.reference import Reference
+from simpo.model.score import Scorer, score, score_all
+from simpo.recipe import EvaluateRecipe, MethodRecipe
+from simpo.records import Dataset, Pair, Row, TokenGroup
+from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
+
+NUM_SAMPLES = 20  # replies shown in the JSON itself; all of them are in <label>.replies.jsonl
+
+
+def evaluate_model(
+    policy: Policy,
+    dataset: Dataset,
+    renderer: Renderer,
+    *,
+    objective: Objective,
+    label: str,
+    settings: EvaluateRecipe,
+    reference: Reference | None = None,
+    judge: Judge | None = None,
+    against: Evaluation | None = None,
+    scorer: Scorer = score,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a policy on a data set of pairs.
+
+    objective, reference: the method whose reward decides the accuracy, and its reference exactly where it takes one.
+    judge: given, or loaded from `settings.judge`; it scores the replies. against: an earlier evaluation with replies
+    to the same prompts, to compute a win rate over; it needs a judge. progress: called with the pairs and prompts
+    done, and all of them.
+
+    Everything that can be refused is refused before the model runs. Raises RecipeError for settings that contradict
+    each other, DataError for data without pairs, RunFailed for non-finite log-probabilities or a failing judge.
+    """
+    started = time.perf_counter()
+    reset_peak_memory()
+    check_label(label)
+    judge = judge or (load_judge(settings.judge) if settings.judge else None)
+    _check_settings(settings, judge, against)
+    rendered = _render(dataset, renderer)
+    prompts = choose_prompts(rendered.groups, settings.generate, seed=settings.seed)
+    _check_overlap(prompts, against)
+    total = len(rendered.groups) + len(prompts)
+    logps = score_all(
+        policy.model,
+        rendered.groups,
+        batch_size=settings.batch_size,
+        scorer=scorer,
+        progress=_shifted(progress, 0, total),
+    )
+    reference_logps = _reference_logps(reference, rendered.groups, settings.batch_size)
+    preference = evaluate_preferences(
+        rendered.groups, logps, objective, reference=reference_logps, seed=settings.seed
+    )
+    written = _write_replies(
+        policy, prompts, settings, judge, _shifted(progress, len(rendered.groups), total)
+    )
+    report = {
+        "schema": SCHEMA,
+        "label": label,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {"name": policy.name, "hash": policy.hash},
+        "data": _data_json(dataset, rendered),
+        "method": method_json(objective),
+        "preference": preference.to_json(),
+        "generation": _generation_json(written, settings, judge) if written else None,
+        "win_rate": _win_rate_json(written, against, judge, settings.seed) if against and judge else None,
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    pairs = tuple(pair.to_json() for pair in preference.pairs)
+    return Evaluation(report, pairs, tuple(reply.to_json() for reply in written))
+
+
+def choose_prompts(groups: Sequence[TokenGroup], count: int, *, seed: int) -> list[TokenGroup]:
+    """The groups of `count` distinct prompts, in an order that depends on the seed and each prompt's content alone.
+
+    So two evaluations on overlapping data, in any row order, share most prompts. Of a prompt with several rows the
+    first stands for it. Fewer where there are not so many prompts.
+    """
+    first: dict[str, TokenGroup] = {}
+    for group in groups:
+        first.setdefault(group.row.prompt_id, group)
+
+    def place(prompt_id: str) -> bytes:
+        return hashlib.sha256(f"{seed}:{prompt_id}".encode()).digest()
+
+    return [first[prompt_id] for prompt_id in sorted(first, key=place)[:count]]
+
+
+def method_json(objective: Objective) -> dict[str, Any]:
+    """The `method` section of an evaluation: name, parameters and the one-line description of the recipe."""
+    name, parameters = objective.method.name, dict(objective.parameters)
+    if objective.method.uses("sft_weight"):
+        parameters["sft_weight"] = objective.sft_weight
+    return {
+        "name": name,
+        "parameters": parameters,
+        "description": MethodRecipe.model_validate({"name": name, **parameters}).describe(),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A reply to one prompt of the data and, where a judge sits, its verdict."""
+
+    row: Row
+    reply: Reply
+    verdict: Verdict | None
+
+    def sample(self) -> dict[str, Any]:
+        """As it stands in the JSON: what was asked and written, what the data prefers and rejects there."""
+        row = self.row
+        return {
+            "prompt": [message.as_dict() for message in row.prompt],
+            "reply": self.reply.text,
+            "stopped": self.reply.stopped,
+            "chars": len(self.reply.text),
+            "tokens": len(self.reply.tokens),
+            "score": self.verdict.score if self.verdict else None,
+            "chosen": row.completions[0],
+            "rejected": row.completions[-1],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of `<label>.replies.jsonl`: the sample, whose it is, and the judge's parts."""
+        verdict = self.verdict
+        return {
+            "prompt_id": self.row.prompt_id,
+            "source": str(self.row.source),
+            "category": self.row.category,
+            **self.sample(),
+            "parts": dict(verdict.parts) if verdict else None,
+            "escalates": verdict.escalates if verdict else None,
+        }
+
+
+def _check_settings(settings: EvaluateRecipe, judge: Judge | None, against: Evaluation | None) -> None:
+    if judge is not None and settings.generate == 0:
+        raise RecipeError(
+            f"the judge {judge.name} has nothing to score: evaluate.generate is 0",
+            fix="set evaluate.generate to a number of prompts, or remove the judge",
+        )
+    if against is None:
+        return
+    if judge is None:
+        raise RecipeError("a win rate needs a judge", fix="set evaluate.judge to module:function")
+    if not against.replies:
+        raise RecipeError(
+            f"the evaluation {against.label!r} holds no replies to compare with",
+            fix="evaluate that model with evaluate.generate above 0",
+        )
+    earlier = against.report["generation"]["settings"]
+    for key in ("max_new_tokens", "temperature"):
+        if earlier[key] != getattr(settings, key):
+            raise RecipeError(
+                f"replies under evaluate.{key} {getattr(settings, key)} cannot be compared with those of "
+                f"{against.label!r} under {earlier[key]}",
+                fix="evaluate both models with the same settings",
+            )
+
+
+def _check_overlap(prompts: Sequence[TokenGroup], against: Evaluation | None) -> None:
+    if against is None:
+        return
+    theirs = {reply["prompt_id"] for reply in against.replies}
+    if not any(group.row.prompt_id in theirs for group in prompts):
+        raise RecipeError(
+            f"the evaluation {against.label!r} replied to none of these prompts",
+            fix="evaluate both models on the same data with the same evaluate.seed",
+        )
+
+
+def _render(dataset: Dataset, renderer: Renderer) -> Rendered:
+    if not dataset.rows or not all(isinstance(row, Pair) for row in dataset.rows):
+        raise DataError("evaluation takes pairs, with a chosen and a rejected completion", where=dataset.name)
+    rendered = render_rows(dataset.rows, renderer)
+    if not rendered.groups:
+        raise DataError(
+            f"none of {len(dataset.rows)} pairs is left; the first: {rendered.dropped[0].detail}",
+            where=dataset.name,
+        )
+    return rendered
+
+
+def _reference_logps(
+    reference: Reference | None, groups: Sequence[TokenGroup], batch_size: int
+) -> SequenceLogps | None:
+    """The reference's [2B], in the order of the groups; like lengths go through it together."""
+    if reference is None:
+        return None
+    order = sorted(range(len(groups)), key=lambda index: -groups[index].longest)
+    parts: dict[int, SequenceLogps] = {}
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        logps = reference([groups[index] for index in indices])
+        for place, index in enumerate(indices):
+            parts[index] = logps[2 * place : 2 * place + 2]
+    together = concatenate([parts[index] for index in range(len(groups))])
+    return SequenceLogps(together.total.detach().float().cpu(), together.tokens.cpu())
+
+
+def _write_replies(
+    policy: Policy,
+    prompts: Sequence[TokenGroup],
+    settings: EvaluateRecipe,
+    judge: Judge | None,
+    progress: Progress | None,
+) -> list[_Written]:
+    # The rendered prompts, not the rows': where a prompt lost old turns to fit, the reply is to what was scored.
+    replies = generate_from_ids(
+        policy,
+        [group.prompt for group in prompts],
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        progress=progress,
+    )
+    return [
+        _Written(group.row, reply, judge(group.row, reply.text) if judge else None)
+        for group, reply in zip(prompts, replies, strict=True)
+    ]
+
+
+def _data_json(dataset: Dataset, rendered: Rendered) -> dict[str, Any]:
+    dropped: dict[str, int] = {}
+    for row in (*dataset.dropped, *rendered.dropped):
+        dropped[row.reason] = dropped.get(row.reason, 0) + 1
+    return {
+        "name": dataset.name,
+        "hash": dataset.hash,
+        "num_pairs": len(dataset.rows),
+        "num_prompts": len({row.prompt_id for row in dataset.rows}),
+        "dropped": dict(sorted(dropped.items())),
+    }
+
+
+def _generation_json(
+    written: Sequence[_Written], settings: EvaluateRecipe, judge: Judge | None
+) -> dict[str, Any]:
+    verdicts = [reply.verdict for reply in written if reply.verdict is not None]
+    prompt_ids = [reply.row.prompt_id for reply in written]
+    judged = summarise_verdicts(judge, verdicts, prompt_ids, seed=settings.seed) if judge else None
+    return {
+        "num_prompts": len(written),
+        "settings": {
+            "max_new_tokens": settings.max_new_tokens,
+            "temperature": settings.temperature,
+            "seed": settings.seed,
+        },
+        **summarise_replies([reply.reply for reply in written]).to_json(),
+        "judge": judged.to_json() if judged else None,
+        "samples": [reply.sample() for reply in written[:NUM_SAMPLES]],
+    }
+
+
+def _win_rate_json(
+    written: Sequence[_Written], against: Evaluation, judge: Judge, seed: int
+) -> dict[str, Any]:
+    """Over the prompts both replied to; the other's replies keep their scores only if this very judge gave them."""
+    theirs: Mapping[str, Mapping[str, Any]] = {reply["prompt_id"]: reply for reply in against.replies}
+    both = [reply for reply in written if reply.row.prompt_id in theirs]
+    earlier = against.report["generation"]["judge"] or {}
+    same = judge.hash is not None and (earlier.get("name"), earlier.get("hash")) == (judge.name, judge.hash)
+    scores, other_scores = [], []
+    for reply in both:
+        other = theirs[reply.row.prompt_id]
+        verdict = reply.verdict or judge(reply.row, reply.reply.text)
+        scores.append(verdict.score)
+        other_scores.append(float(other["score"]) if same else judge(reply.row, str(other["reply"])).score)
+    return win_rate(scores, other_scores, [reply.row.prompt_id for reply in both], seed=seed).to_json(
+        against.label
+    )
+
+
+def _shifted(progress: Progress | None, done_before: int, total: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, _: progress(done_before + done, total)
