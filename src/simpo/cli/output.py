@@ -95,7 +95,10 @@ def print_table(
         table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(_cell(value))) for value in row))
-    _console(sys.stdout).print(table)
+    console = _console(sys.stdout)
+    with console.capture() as captured:  # rich would end the process by itself where the reader has gone
+        console.print(table)
+    sys.stdout.write(captured.get())
 
 
 def _cell(value: object) -> str:
