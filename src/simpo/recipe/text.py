@@ -72,7 +72,10 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def write_yaml(values: Mapping[str, Any], comments: Mapping[str, str]) -> str:
-    """Dotted keys of at most one section deep as YAML, one line each, with the key's comment at its end."""
+    """Dotted keys of at most one section deep as YAML, one line each, with the key's comment at its end.
+
+    The keys of a section must stand together.
+    """
     lines: list[str] = []
     for key, value in values.items():
         section, _, leaf = key.rpartition(".")
