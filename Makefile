@@ -39,6 +39,7 @@ bench: install
 
 docs: install
 	@$(PY) docs/generate.py
+	@$(PY) docs/generate_methods.py
 
 install: $(VENV)/.installed
 

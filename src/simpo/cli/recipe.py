@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from simpo.cli.output import JsonOption, SetOption, note, print_json, print_table, print_text
 from simpo.errors import RecipeError
-from simpo.recipe import Section, known_keys, load_recipe, warnings_for
+from simpo.recipe import MethodRecipe, Section, known_keys, load_recipe, warnings_for
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 
@@ -71,7 +71,7 @@ def _default(section: type[Section], leaf: str) -> str:
     if default is PydanticUndefined:
         return "required"
     if default is None:
-        return "none"
+        return "the method's" if section is MethodRecipe else "none"
     return f"{default:g}" if isinstance(default, float) else str(default).lower()
 
 
@@ -107,7 +107,8 @@ def list_recipes(as_json: JsonOption = False) -> None:
 
 @command.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")], as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Print a shipped recipe."""
     path = shipped_recipe(name)
@@ -120,10 +121,8 @@ def show(
 
 @command.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="Name of a shipped recipe.")],
-    destination: Annotated[Path, typer.Argument(metavar="[DEST]", help="File or folder to write.")] = Path(
-        "."
-    ),
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a shipped recipe.")],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="File or folder to write.")] = Path("."),
     as_json: JsonOption = False,
 ) -> None:
     """Copy a shipped recipe to a file of your own; a file that exists is left alone."""
@@ -144,7 +143,7 @@ def copy(
 
 @command.command("fields")
 def list_fields(
-    prefix: Annotated[str, typer.Argument(metavar="[PREFIX]", help="Only keys that start so: train")] = "",
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that start so: train")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """List every recipe key with its type, its default and what it does."""
