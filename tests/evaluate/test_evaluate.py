@@ -204,6 +204,31 @@ def test_settings_that_contradict_each_other_are_refused_before_the_model_runs(
             evaluate(**changes)
 
 
+def test_a_reply_that_cannot_fit_is_refused_before_anything_is_scored(
+    tiny_policy: Policy, held_out: Dataset, tiny_renderer: Renderer
+) -> None:
+    def scorer(model: object, groups: object) -> Any:
+        raise AssertionError("the model ran")
+
+    with pytest.raises(RecipeError, match="do not fit the model's 512 positions"):
+        evaluate_model(
+            tiny_policy, held_out, tiny_renderer,
+            objective=SIMPO, label="x", settings=EvaluateRecipe(generate=1, max_new_tokens=512), scorer=scorer,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "given"), [("dpo", False), ("simpo", True)])
+def test_a_reference_is_given_exactly_where_the_method_takes_one(
+    tiny_policy: Policy, held_out: Dataset, tiny_renderer: Renderer, name: str, given: bool
+) -> None:
+    reference = LiveReference(tiny_policy.model) if given else None
+    with pytest.raises(ValueError, match=f"{name} takes"):
+        evaluate_model(
+            tiny_policy, held_out, tiny_renderer,
+            objective=Objective.of(name), label="x", settings=EvaluateRecipe(), reference=reference,
+        )  # fmt: skip
+
+
 def test_data_without_pairs_is_refused(tiny_policy: Policy, tiny_renderer: Renderer) -> None:
     row = Example((Message("user", "a"),), "yes", Source("sft.jsonl", 1))
     for dataset in (Dataset("sft.jsonl", (row,), (), "sft"), Dataset("empty.jsonl", (), (), "pairs")):

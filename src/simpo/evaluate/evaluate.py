@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from simpo.core.logps import SequenceLogps, concatenate
+from simpo.core.logps import SequenceLogps
 from simpo.core.objective import Objective
 from simpo.data.render import Rendered, Renderer, render_rows
 from simpo.errors import DataError, RecipeError
 from simpo.evaluate.files import SCHEMA, Evaluation, check_label
-from simpo.evaluate.generation import Progress, Reply, generate_from_ids, summarise_replies
+from simpo.evaluate.generation import Progress, Reply, check_room, generate_from_ids, summarise_replies
 from simpo.evaluate.judge import Judge, Verdict, load_judge, summarise_verdicts, win_rate
-from simpo.evaluate.preference import evaluate_preferences
+from simpo.evaluate.preference import PreferenceFigures, evaluate_preferences
+from simpo.evaluate.scoring import length_batches, score_in_batches
 from simpo.model.load import Policy
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, score, score_all
@@ -46,11 +47,15 @@ def evaluate_model(
     objective, reference: the method whose reward decides the accuracy, and its reference exactly where it takes one.
     judge: given, or loaded from `settings.judge`; it scores the replies. against: an earlier evaluation with replies
     to the same prompts, to compute a win rate over; it needs a judge. progress: called with the pairs and prompts
-    done, and all of them.
+    done, and all of them. `settings.batch_size` bounds the pairs scored together, and so does `length_batches`.
 
     Everything that can be refused is refused before the model runs. Raises RecipeError for settings that contradict
     each other, DataError for data without pairs, RunFailed for non-finite log-probabilities or a failing judge.
     """
+    if (reference is None) == objective.method.reference:
+        raise ValueError(
+            f"{objective.method.name} takes {'a' if objective.method.reference else 'no'} reference"
+        )
     started = time.perf_counter()
     reset_peak_memory()
     check_label(label)
@@ -59,17 +64,10 @@ def evaluate_model(
     rendered = _render(dataset, renderer)
     prompts = choose_prompts(rendered.groups, settings.generate, seed=settings.seed)
     _check_overlap(prompts, against)
+    check_room(policy, [group.prompt for group in prompts], settings.max_new_tokens)
     total = len(rendered.groups) + len(prompts)
-    logps = score_all(
-        policy.model,
-        rendered.groups,
-        batch_size=settings.batch_size,
-        scorer=scorer,
-        progress=_shifted(progress, 0, total),
-    )
-    reference_logps = _reference_logps(reference, rendered.groups, settings.batch_size)
-    preference = evaluate_preferences(
-        rendered.groups, logps, objective, reference=reference_logps, seed=settings.seed
+    preference = _preferences(
+        policy, rendered.groups, objective, reference, settings, scorer, _shifted(progress, 0, total)
     )
     written = _write_replies(
         policy, prompts, settings, judge, _shifted(progress, len(rendered.groups), total)
@@ -202,21 +200,24 @@ def _render(dataset: Dataset, renderer: Renderer) -> Rendered:
     return rendered
 
 
-def _reference_logps(
-    reference: Reference | None, groups: Sequence[TokenGroup], batch_size: int
-) -> SequenceLogps | None:
-    """The reference's [2B], in the order of the groups; like lengths go through it together."""
-    if reference is None:
-        return None
-    order = sorted(range(len(groups)), key=lambda index: -groups[index].longest)
-    parts: dict[int, SequenceLogps] = {}
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        logps = reference([groups[index] for index in indices])
-        for place, index in enumerate(indices):
-            parts[index] = logps[2 * place : 2 * place + 2]
-    together = concatenate([parts[index] for index in range(len(groups))])
-    return SequenceLogps(together.total.detach().float().cpu(), together.tokens.cpu())
+def _preferences(
+    policy: Policy,
+    groups: Sequence[TokenGroup],
+    objective: Objective,
+    reference: Reference | None,
+    settings: EvaluateRecipe,
+    scorer: Scorer,
+    progress: Progress | None,
+) -> PreferenceFigures:
+    vocab_size = policy.model.config.get_text_config().vocab_size
+    batches = length_batches(groups, batch_size=settings.batch_size, vocab_size=vocab_size)
+
+    def own(batch: Sequence[TokenGroup]) -> SequenceLogps:
+        return score_all(policy.model, batch, batch_size=len(batch), scorer=scorer)
+
+    logps = score_in_batches(own, groups, batches, progress=progress)
+    reference_logps = score_in_batches(reference, groups, batches) if reference else None
+    return evaluate_preferences(groups, logps, objective, reference=reference_logps, seed=settings.seed)
 
 
 def _write_replies(

@@ -77,7 +77,7 @@ def generate_from_ids(
 
     Raises RecipeError for a prompt that leaves no room for `max_new_tokens` in the model's positions.
     """
-    _check_room(policy, prompts, max_new_tokens)
+    check_room(policy, prompts, max_new_tokens)
     seeds = _prompt_seeds(prompts, seed)
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     replies: dict[int, Reply] = {}
@@ -97,6 +97,19 @@ def generate_from_ids(
             if progress is not None:
                 progress(min(start + batch_size, len(order)), len(order))
     return [replies[index] for index in range(len(prompts))]
+
+
+def check_room(policy: Policy, prompts: Sequence[TokenIds], max_new_tokens: int) -> None:
+    """Raise RecipeError where the longest prompt and a reply do not fit the positions the model was made for."""
+    positions = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max((len(prompt) for prompt in prompts), default=0)
+    if positions is not None and longest + max_new_tokens > positions:
+        raise RecipeError(
+            f"a prompt of {longest} tokens and a reply of up to {max_new_tokens} do not fit the model's "
+            f"{positions} positions",
+            where=policy.name,
+            fix=f"set evaluate.max_new_tokens to {max(1, positions - longest)} or less, or lower data.max_length",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +198,6 @@ def _ready_to_write(policy: Policy, max_new_tokens: int) -> Iterator[tuple[Any, 
     finally:
         writer.generation_config = own
         model.train(training)
-
-
-def _check_room(policy: Policy, prompts: Sequence[TokenIds], max_new_tokens: int) -> None:
-    positions = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max((len(prompt) for prompt in prompts), default=0)
-    if positions is not None and longest + max_new_tokens > positions:
-        raise RecipeError(
-            f"a prompt of {longest} tokens and a reply of up to {max_new_tokens} do not fit the model's "
-            f"{positions} positions",
-            where=policy.name,
-            fix=f"set evaluate.max_new_tokens to {max(1, positions - longest)} or less, or lower data.max_length",
-        )
 
 
 def _prompt_seeds(prompts: Sequence[TokenIds], seed: int) -> list[int]:
