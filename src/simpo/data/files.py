@@ -96,18 +96,18 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 def _lines(handle: io.BufferedReader, name: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, stripped, with their numbers."""
+    """The lines that are not blank, with their numbers, and without what ends them."""
     for number, raw in enumerate(handle, 1):
         try:
             # A byte order mark inside a file is what joining two files leaves.
-            line = raw.decode("utf-8").strip("\ufeff \t\r\n")
+            line = raw.decode("utf-8").removeprefix("\ufeff").rstrip(" \t\r\n")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"not valid UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}",
                 where=f"{name}:{number}",
                 fix=f"mend the line, or convert the file: iconv -f LATIN1 -t UTF-8 {name} > converted.jsonl",
             ) from error
-        if line:
+        if line and not line.isspace():
             yield number, line
 
 
@@ -117,13 +117,14 @@ def _text_rows(handle: io.BufferedReader, name: str) -> Iterator[NumberedRow]:
     first = next(lines, None)
     if first is None:
         raise DataError("the file holds only blank lines", where=name)
-    if first[1][0] not in '[{"' and not set(SUFFIXES) & set(Path(name).suffixes):
+    start = first[1].lstrip()
+    if start[0] not in '[{"' and not set(SUFFIXES) & set(Path(name).suffixes):
         raise DataError(
-            f"neither JSON, JSON Lines nor Parquet (begins with {shown(first[1], 40)})",
+            f"neither JSON, JSON Lines nor Parquet (begins with {shown(start, 40)})",
             where=name,
             fix="convert it to JSON Lines: one object a line",
         )
-    if first[1][0] == "[" or (first[1][0] == "{" and not decoder.is_whole(first[1])):
+    if start[0] == "[" or (start[0] == "{" and not decoder.is_whole(start)):
         # Not a row on one line: an array of rows, or one value over several lines. Only the whole text can tell.
         kept = [first, *lines]
         rows = _array_rows(decoder, kept, name)
@@ -141,22 +142,33 @@ def _array_rows(
     decoder: Decoder, lines: list[tuple[int, str]], name: str
 ) -> list[dict[str, Any] | BadRow] | None:
     """The rows of a JSON array, or None where the text is lines after all, the first of which may be bad."""
-    is_array = lines[0][1].startswith("[")
     whole = "\n".join(line for _, line in lines)
     value, problem = decoder.document(whole)
     if problem is None:
         if isinstance(value, list):
             return [decoder.checked(item) for item in value]
-        keys = ", ".join(map(str, value)) if isinstance(value, dict) else ""
-        raise DataError(
-            f"one JSON object over several lines (keys: {keys[:80]}), not an array of rows",
-            where=name,
-            fix=f"write one row a line, for example jq -c '.[]' {name} > rows.jsonl",
-        )
-    if is_array and not decoder.is_whole(lines[0][1]):
+        raise _one_value(value, name)
+    # In a broken array the second line is a part of a row, or a row with a comma after it.
+    if whole.lstrip().startswith("[") and not any(decoder.is_whole(line) for _, line in lines[:2]):
         line = lines[min(problem.line, len(lines)) - 1][0]
         raise DataError(f"not a valid JSON array: {problem.text}", where=f"{name}:{line}")
     return None
+
+
+def _one_value(value: object, name: str) -> DataError:
+    """The error for a document that is one object: the rows may be a list inside it."""
+    keys = list(value) if isinstance(value, dict) else []
+    inside = [key for key in keys if key.isidentifier() and isinstance(value, dict) and _is_rows(value[key])]
+    return DataError(
+        f"one JSON object over several lines (keys: {', '.join(shown(key, 30) for key in keys[:8])}), "
+        "not an array of rows",
+        where=name,
+        fix=f"write one row a line: jq -c '.{f'{inside[0]}[]' if inside else ''}' {name} > rows.jsonl",
+    )
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
 def _parquet_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
@@ -174,7 +186,7 @@ def _parquet_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
                 for row in _batch_rows(batch, name, number):
                     number += 1
                     yield number, row
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines() or ["damaged"]
         raise DataError(f"not a valid Parquet file: {reason[0]}", where=name) from error
 
@@ -183,13 +195,12 @@ def _batch_rows(batch: Any, name: str, before: int) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
         return rows
-    except UnicodeDecodeError:
-        pass
-    for index in range(batch.num_rows):
-        try:
-            batch.slice(index, 1).to_pylist()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"text that is not UTF-8 ({error.reason})", where=f"{name}:{before + index + 1}"
-            ) from error
-    raise AssertionError("a batch that cannot be read has a row that cannot be read")
+    except (ValueError, OverflowError):  # text that is not UTF-8, a date beyond Python's
+        for index in range(batch.num_rows):
+            try:
+                batch.slice(index, 1).to_pylist()
+            except (ValueError, OverflowError) as error:
+                raise DataError(
+                    f"a value that cannot be read: {error}", where=f"{name}:{before + index + 1}"
+                ) from error
+        raise

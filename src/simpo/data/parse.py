@@ -30,12 +30,12 @@ class Decoder:
         )
 
     def row(self, line: str) -> dict[str, Any] | BadRow:
-        """One line (stripped) as a row."""
+        """One line as a row."""
         self._flagged = False
         try:
             value = self._decoder.decode(line)
         except (json.JSONDecodeError, RecursionError) as error:
-            return BadRow("bad_json", _problem(line, error).text)
+            return BadRow("bad_json", f"not valid JSON: {_problem(line, error).text}")
         if (
             self._flagged
             or "\\ud" in line
@@ -98,9 +98,11 @@ def _not_an_object(value: object) -> BadRow:
 
 def _problem(text: str, error: json.JSONDecodeError | RecursionError) -> Problem:
     if isinstance(error, RecursionError):
-        return Problem("not valid JSON: nested too deeply", 1)
+        return Problem("nested too deeply", 1)
     near = text[max(0, error.pos - 20) : error.pos + 20]
-    return Problem(f"not valid JSON: {error.msg} at column {error.colno}, near {shown(near)}", error.lineno)
+    return Problem(
+        f"{error.msg.removesuffix(' at')} at column {error.colno}, near {shown(near)}", error.lineno
+    )
 
 
 def _flaw(value: object) -> BadRow | None:

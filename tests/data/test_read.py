@@ -1,0 +1,159 @@
+"""Reading files: every row is a record, in its place, whatever kind of file holds it."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from simpo.data.read import read_rows
+from tests.data.written import GOOD, LINE, error_of, put, texts
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.jsonl", f"{LINE}\n{LINE}\n"),
+        ("no_last_newline.jsonl", f"{LINE}\n{LINE}"),
+        ("crlf.jsonl", f"{LINE}\r\n{LINE}\r\n"),
+        ("blank_lines.jsonl", f"\n\n{LINE}\n  \t\n{LINE}\n\n"),
+        ("bom.jsonl", codecs.BOM_UTF8 + f"{LINE}\n{LINE}".encode()),
+        ("joined.jsonl", f"{LINE}\n".encode() + codecs.BOM_UTF8 + LINE.encode()),
+        ("lines_in_a.json", f"{LINE}\n{LINE}\n"),
+        ("array_in_a.jsonl", f"[{LINE},\n{LINE}]"),
+        ("array.json", f"[\n{LINE},\n{LINE}\n]\n"),
+        ("array_on_one_line.json", f"[{LINE}, {LINE}]"),
+        ("no_suffix", f"{LINE}\n{LINE}\n"),
+        ("packed.jsonl.gz", gzip.compress(f"{LINE}\n{LINE}\n".encode())),
+        ("packed.json.gz", gzip.compress(f"[{LINE}, {LINE}]".encode())),
+        ("packed_unsaid.jsonl", gzip.compress(f"{LINE}\n{LINE}\n".encode())),
+        ("two_parts.jsonl.gz", gzip.compress(f"{LINE}\n".encode()) + gzip.compress(LINE.encode())),
+    ],
+)
+def test_two_rows_are_read_however_the_file_holds_them(
+    name: str, content: str | bytes, tmp_path: Path
+) -> None:
+    dataset = read_rows(put(tmp_path, content, name))
+    assert texts(dataset) == [tuple(GOOD.values())] * 2
+    assert (dataset.name, dataset.format, dataset.dropped) == (str(tmp_path / name), "trl_standard", ())
+
+
+def test_lines_are_numbered_as_an_editor_does(tmp_path: Path) -> None:
+    path = put(tmp_path, f"\n{LINE}\n\n\n{LINE}\n")
+    assert [str(row.source) for row in read_rows(path).rows] == [f"{path}:2", f"{path}:5"]
+
+
+def test_line_separators_of_unicode_inside_a_text_do_not_end_the_line(tmp_path: Path) -> None:
+    row = {**GOOD, "chosen": "a\u2028b\u2029c\x85d\x0ce"}
+    path = put(tmp_path, json.dumps(row, ensure_ascii=False))
+    assert read_rows(path).rows[0].completions[0] == row["chosen"]
+
+
+def test_escaped_text_is_read_as_it_is(tmp_path: Path) -> None:
+    row = {**GOOD, "chosen": 'emoji \U0001f600, nul \0, quote ", back\\slash'}
+    assert read_rows(put(tmp_path, json.dumps(row))).rows[0].completions[0] == row["chosen"]
+
+
+def test_parquet_with_nested_messages_is_read_and_other_columns_travel_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.parquet"
+    row = {
+        "prompt": [{"role": "user", "content": "Hi"}],
+        "chosen": [{"role": "assistant", "content": "Hello."}],
+        "rejected": [{"role": "assistant", "content": "What?"}],
+        "category": "billing",
+        "scores": {"a": [1, None]},
+    }
+    pq.write_table(pa.Table.from_pylist([row] * 3000), path)
+    dataset = read_rows(path, limit=2500)
+    assert len(dataset.rows) == 2500
+    last = dataset.rows[-1]
+    assert (last.source.line, last.category) == (2500, "billing")
+    assert last.extra == {"category": "billing", "scores": {"a": [1, None]}}
+
+
+def test_several_files_are_one_dataset_in_their_order_each_in_its_own_format(tmp_path: Path) -> None:
+    one = put(tmp_path, LINE, "one.jsonl")
+    hh = {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello", "rejected": "\n\nHuman: Hi\n\nAssistant: What"}
+    two = put(tmp_path, json.dumps([hh]), "two.json")
+    dataset = read_rows([str(one), two])
+    assert texts(dataset) == [tuple(GOOD.values()), ("Hi", "Hello", "What")]
+    assert dataset.format == "trl_standard, hh"
+    assert dataset.name == f"{one}, {two}"
+    assert dataset.files == (one, two)
+
+
+def test_a_category_that_is_not_text_stays_among_the_other_columns(tmp_path: Path) -> None:
+    row = read_rows(put(tmp_path, json.dumps({**GOOD, "category": 3}))).rows[0]
+    assert row.category is None and row.extra == {"category": 3}
+
+
+def test_limit_counts_usable_rows_and_reads_no_further(tmp_path: Path) -> None:
+    path = put(tmp_path, "\n".join([LINE] * 30) + "\nnot json\n")
+    assert len(read_rows(path, limit=3).rows) == 3
+    assert len(read_rows(path, limit=25).rows) == 25
+    other = put(tmp_path, "not json", "other.jsonl")
+    assert len(read_rows([path, other], limit=30).rows) == 30
+    assert error_of(path, limit=31).startswith("train.jsonl:31: not valid JSON")
+
+
+def test_the_last_turn_is_the_last_one_that_has_text(tmp_path: Path) -> None:
+    said = [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", None), ("user", "d")]
+    row = {"messages": [{"role": role, "content": content} for role, content in said]}
+    path = put(tmp_path, json.dumps(row))
+    for turns in ("all", "last"):
+        dataset = read_rows(path, kind="examples", sft_turns=turns)
+        assert texts(dataset) == [("a", "b")]
+        # The other turns are fine, so this one is no reason to stop, and is counted.
+        assert dataset.dropped_counts() == {"empty_completion": 1}
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    put(tmp_path, LINE)
+    assert len(read_rows("~/train.jsonl").rows) == 1
+
+
+def test_a_hub_that_cannot_be_reached_is_a_data_error() -> None:
+    # The tests run with HF_HUB_OFFLINE=1.
+    message = error_of("some-org/some-pairs:train")
+    assert message.startswith(
+        "some-org/some-pairs:train: no such file here, and the hub did not give it: "
+    ) or (message.startswith("some-pairs:train: no such file here, and the hub did not give it: "))
+    assert "org/name:split" in message
+
+
+@pytest.mark.parametrize(
+    ("spec", "split"), [("org/pairs", "train"), ("org/pairs:train[:10%]", "train[:10%]")]
+)
+def test_a_hub_id_names_a_split_and_its_rows_are_numbered(
+    spec: str, split: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import datasets
+
+    asked: list[tuple[str, str]] = []
+
+    def load_dataset(name: str, split: str) -> datasets.Dataset:
+        asked.append((name, split))
+        return datasets.Dataset.from_list([{**GOOD, "category": name} for name in ("billing", "shipping")])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.chdir(tmp_path)
+    dataset = read_rows(spec)
+    assert asked == [("org/pairs", split)]
+    assert texts(dataset) == [tuple(GOOD.values())] * 2
+    assert (str(dataset.rows[1].source), dataset.rows[1].category) == (f"{spec}:2", "shipping")
+    assert dataset.files == ()
+
+
+def test_a_path_that_exists_is_never_asked_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org").mkdir()
+    put(tmp_path / "org", LINE, "pairs")
+    assert len(read_rows("org/pairs").rows) == 1

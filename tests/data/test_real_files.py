@@ -1,0 +1,119 @@
+"""The public files that people bring: how many rows each gives, and why the others do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from simpo.data.read import read_rows
+from simpo.errors import DataError
+
+RAW = "raw_formats/"
+
+# file -> format, rows, rows left out by reason. Rows and left out add up to the counts of the data's README.
+PAIRS: dict[str, tuple[str, int, dict[str, int]]] = {
+    "hh_harmless_raw.jsonl.gz": ("hh", 1686, {"diverging_prompts": 4, "empty_chosen": 2}),
+    "label_noise_ultrafeedback.jsonl.gz": ("trl_standard", 764, {"empty_rejected": 1, "identical": 2}),
+    "preference_alpacaeval.jsonl.gz": ("trl_standard", 3585, {}),
+    "preference_gsm8k_verifiable.jsonl.gz": ("trl_standard", 333, {}),
+    "preference_ultrafeedback.jsonl.gz": ("trl_standard", 914, {"empty_rejected": 1, "identical": 2}),
+    "support_taskmaster_pairs.jsonl": ("trl_conversational", 320, {}),
+    RAW + "openrlhf_chosen_rejected_messages.jsonl": ("trl_conversational_implicit", 200, {}),
+    RAW + "trl_conversational_explicit.jsonl": ("trl_conversational", 200, {}),
+    RAW + "trl_conversational_implicit.jsonl": ("trl_conversational_implicit", 200, {}),
+    RAW + "trl_standard_explicit.jsonl": ("trl_standard", 200, {}),
+    RAW + "trl_zen_conversational_implicit_prompt_preference.jsonl": ("trl_conversational_implicit", 19, {}),
+    RAW + "trl_zen_conversational_preference.jsonl": ("trl_conversational", 19, {}),
+    RAW + "trl_zen_standard_implicit_prompt_preference.jsonl": ("trl_standard_implicit", 19, {}),
+    RAW + "trl_zen_standard_preference.jsonl": ("trl_standard", 19, {}),
+    RAW + "ultrafeedback_sample.parquet": ("trl_standard", 200, {}),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_each_public_file_of_pairs_gives_its_rows(name: str, test_data: Path) -> None:
+    form, rows, dropped = PAIRS[name]
+    dataset = read_rows(test_data / name, on_bad_row="drop")
+    assert (dataset.format, len(dataset.rows), dataset.dropped_counts()) == (form, rows, dropped)
+    assert dataset.files == (test_data / name,)
+
+
+def test_one_set_of_rows_has_one_hash_in_every_format(test_data: Path) -> None:
+    raw = test_data / "raw_formats"
+    explicit, implicit = (
+        read_rows(raw / f"trl_conversational_{form}.jsonl") for form in ("explicit", "implicit")
+    )
+    assert explicit.hash == implicit.hash
+    hh = {row.id for row in read_rows(test_data / "hh_harmless_raw.jsonl.gz", on_bad_row="drop").rows}
+    assert sum(row.id in hh for row in explicit.rows) == 200
+    standard, openrlhf = (
+        read_rows(raw / f"{form}.jsonl")
+        for form in ("trl_standard_explicit", "openrlhf_chosen_rejected_messages")
+    )
+    assert standard.hash == openrlhf.hash
+
+
+def test_the_prompt_of_implicit_texts_is_as_long_as_the_rows_let_it_be(test_data: Path) -> None:
+    raw = test_data / "raw_formats"
+    explicit, implicit = (
+        read_rows(raw / f"trl_zen_standard_{form}preference.jsonl") for form in ("", "implicit_prompt_")
+    )
+    assert [row.prompt[0].content + row.completions[0] for row in implicit.rows] == [
+        row.prompt[0].content + row.completions[0] for row in explicit.rows
+    ]
+    # The authors cut some prompts earlier than they had to, none later.
+    longer = [
+        len(found.prompt[0].content) - len(given.prompt[0].content)
+        for found, given in zip(implicit.rows, explicit.rows, strict=True)
+    ]
+    assert min(longer) == 0 and sum(extra > 0 for extra in longer) == 6
+
+
+def test_a_bad_row_of_a_public_file_is_named(test_data: Path) -> None:
+    path = test_data / "hh_harmless_raw.jsonl.gz"
+    with pytest.raises(DataError) as error:
+        read_rows(path)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith(f"{path}:")
+    assert lines[0].endswith("(and 5 more rows that cannot be used: 1 empty_chosen, 4 diverging_prompts)")
+    assert lines[1].startswith("  fix: mend or remove the row, or set data.on_bad_row: drop")
+
+
+@pytest.mark.parametrize(("turns", "rows"), [("all", 503), ("last", 69)])
+def test_support_conversations_give_each_assistant_turn_with_text(
+    turns: str, rows: int, test_data: Path
+) -> None:
+    dataset = read_rows(test_data / "support_tau_retail_sft.jsonl", kind="examples", sft_turns=turns)
+    assert (dataset.format, len(dataset.rows)) == ("messages", rows)
+    if turns == "all":
+        # The README counts 440 assistant turns whose content is null.
+        assert dataset.dropped_counts() == {"empty_completion": 440}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        RAW + "trl_unpaired.jsonl",
+        RAW + "llamafactory_kto_en_demo.json",
+        RAW + "trl_zen_standard_unpaired_preference.jsonl",
+        "support_taskmaster_unpaired.jsonl.gz",
+    ],
+)
+@pytest.mark.parametrize("kind", ["pairs", "examples"])
+def test_ratings_of_single_replies_are_refused_by_name(name: str, kind: str, test_data: Path) -> None:
+    with pytest.raises(DataError, match="each row rates one completion"):
+        read_rows(test_data / name, kind=kind)
+
+
+def test_every_other_public_file_is_read_or_refused_with_a_message(test_data: Path) -> None:
+    files = [path for path in test_data.rglob("*") if path.is_file()]
+    assert len(files) > 40
+    for path in files:
+        for kind in ("pairs", "examples"):
+            try:
+                dataset = read_rows(path, kind=kind, on_bad_row="drop")
+            except DataError as error:
+                assert str(error).startswith(str(path))
+            else:
+                assert dataset.rows and dataset.format
