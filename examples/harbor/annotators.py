@@ -20,9 +20,9 @@ class Annotator:
 
 
 ANNOTATORS = (
-    Annotator("ann-1", noise=0.10, length_liking=0.02, position_effect=0.01),
-    Annotator("ann-2", noise=0.15, length_liking=0.10, position_effect=0.02),
-    Annotator("ann-3", noise=0.20, length_liking=-0.03, position_effect=0.05),
+    Annotator("ann-1", noise=0.08, length_liking=0.02, position_effect=0.01),
+    Annotator("ann-2", noise=0.12, length_liking=0.10, position_effect=0.02),
+    Annotator("ann-3", noise=0.18, length_liking=-0.03, position_effect=0.05),
 )
 
 

@@ -203,9 +203,8 @@ INVOICE_COPY = Intent(
                 "Before I can issue the company invoice[order: for order {order}][amount: ({amount})], I "
                 "need your "
                 "VAT number. Could you send it to me?",
-                "Your VAT number is missing on the account. <Could you reply with it|Please reply with "
-                "it> so that "
-                "I can make out the invoice[order: for {order}][amount: over {amount}]?",
+                "Your VAT number is missing on the account. <Could you send it to me?|Please reply with it.> "
+                "Then I can make out the invoice[order: for {order}][amount: over {amount}].",
                 "What is the VAT number of your company? I need it for the invoice[order: for order {order}]"
                 "[amount: ({amount})].",
             ),

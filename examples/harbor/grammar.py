@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 _ALTERNATIVES = re.compile(r"<([^<>]*\|[^<>]*)>")
 _OPTIONAL = re.compile(r"\[(\w+):([^\[\]]*)\]")
+_MARKED = re.compile(r"[<\[{]")
 _SLOT = re.compile(r"\{(\w+)\}")
 _SPACE_BEFORE_STOP = re.compile(r" +([.,;:?!])")
 _SPACES = re.compile(r"[ \t]+")
@@ -25,6 +26,8 @@ _SENTENCE_START = re.compile(r"(^|[.!?]\s+)([a-z])")
 
 def render(template: str, slots: Mapping[str, str], rng: random.Random, facts: Collection[str]) -> str:
     """One text of a template, with only the optional parts whose fact is in `facts`."""
+    if not _MARKED.search(template):
+        return template
     text = _ALTERNATIVES.sub(lambda m: rng.choice(m[1].split("|")), template)
     text = _OPTIONAL.sub(lambda m: m[2] if m[1] in facts else "", text)
     return tidy(_SLOT.sub(lambda m: slots[m[1]], text))

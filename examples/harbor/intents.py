@@ -25,7 +25,6 @@ class Case:
     action: str
     state: tuple[str, ...]
     limit: str = "future"  # where the date `limit` lies as seen from today
-    notes: tuple[str, ...] = ()  # what the customer adds, for example that a photo is attached
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ def score(prompt: Sequence[Mapping[str, str]], reply: str, row: Mapping[str, Any
     """Score of a reply in 0 to 1, its parts, and whether the customer would likely escalate.
 
     `row` is a row of the preference or SFT files; only `row["ticket"]` is read. `prompt` serves to tell an
-    invented amount, date or order id from one that was there. Any text is accepted; the time is linear in its length.
+    invented amount, date or order id from one that was there. Any text is accepted; time is linear
+    in its length.
     """
     if not reply.strip():
         return {"score": 0.0, "parts": dict.fromkeys(WEIGHTS, 0.0), "escalates": True}

@@ -20,9 +20,9 @@ from .annotators import majority, vote, vote_records
 from .replies import STYLES, Reply, draw_reply
 from .tickets import Ticket, draw_ticket
 
-# Share of pairs matched so that the better reply is the shorter one. A little below the share of rows that come
-# out shorter-chosen, because annotators err and planted ties and contradictions are often shorter-chosen.
-SHORTER_BETTER = 0.170
+# Share of pairs matched so that the better reply is the shorter one. It lies below the share of rows that
+# come out shorter-chosen: annotators err, and planted ties and contradictions are often shorter-chosen.
+SHORTER_BETTER = 0.155
 _POOL = ("tight", "tight", "normal", "bare", "wordy", "wordy", "sloppy", "defensive")
 # Below this gap of true quality a pair is a tie for every practical purpose.
 _MIN_GAP = 0.05
@@ -110,19 +110,20 @@ def _match(
     """Two candidates of different quality whose better one is the shorter, or the longer, as asked."""
     while True:
         pool = [draw_reply(ticket, STYLES[name], rng) for name in _POOL]
-        found = [pair for pair in combinations(pool, 2) if _fits(*pair, shorter)]
-        found = [pair for pair in found if frozenset(r.text for r in pair) not in used]
+        ranked = sorted(pool, key=lambda reply: (-reply.quality.score, reply.text))
+        found = [
+            (better, worse)
+            for better, worse in combinations(ranked, 2)
+            if _fits(better, worse, shorter) and frozenset((better.text, worse.text)) not in used
+        ]
         if found:
             # Good replies are taken more often: a pair of two useless ones teaches little.
-            weights = [max(a.quality.score, b.quality.score) ** 4 for a, b in found]
-            a, b = rng.choices(found, weights)[0]
-            used.add(frozenset((a.text, b.text)))
-            return (a, b) if rng.random() < 0.5 else (b, a)
+            better, worse = rng.choices(found, [pair[0].quality.score ** 4 for pair in found])[0]
+            used.add(frozenset((better.text, worse.text)))
+            return (better, worse) if rng.random() < 0.5 else (worse, better)
 
 
-def _fits(a: Reply, b: Reply, shorter: bool) -> bool:
-    better, worse = (a, b) if a.quality.score > b.quality.score else (b, a)
-    if better.quality.score - worse.quality.score < _MIN_GAP:
-        return False
-    lead = len(better.text) - len(worse.text)
-    return lead <= -_MIN_CHARS if shorter else lead >= _MIN_CHARS
+def _fits(better: Reply, worse: Reply, shorter: bool) -> bool:
+    """Whether the better reply is the shorter one of the two, or the longer one, by enough to matter."""
+    lead = len(worse.text) - len(better.text) if shorter else len(better.text) - len(worse.text)
+    return lead >= _MIN_CHARS and better.quality.score - worse.quality.score >= _MIN_GAP

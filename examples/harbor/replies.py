@@ -71,7 +71,7 @@ class Reply:
 
 
 STYLES = {
-    "tight": Style(0.90, (0.85, 0.15, 0.0), 0.02, (0.95, 0.05, 0.0), (0,), 0.40),
+    "tight": Style(0.90, (0.85, 0.15, 0.0), 0.02, (0.95, 0.05, 0.0), (0,), 0.50),
     "normal": Style(0.75, (0.55, 0.35, 0.10), 0.10, (0.80, 0.15, 0.05), (0, 0, 1), 0.45),
     "bare": Style(0.65, (0.10, 0.45, 0.45), 0.05, (0.30, 0.60, 0.10), (0,), 0.05),
     "wordy": Style(0.70, (0.40, 0.40, 0.20), 0.20, (0.95, 0.0, 0.05), (2, 2, 3), 0.50),
@@ -177,5 +177,5 @@ def _frame(ticket: Ticket, body: list[str], tone: str, fillers: int, rng: random
     )
     closing = say(wording.CLOSINGS, wording.RESERVED_CLOSINGS)
     shape = rng.random()  # some agents skip the opening, some the closing
-    sentences = ([opening] if shape < 0.85 else []) + middle + ([closing] if shape > 0.2 else [])
+    sentences = ([opening] if shape < 0.93 else []) + middle + ([closing] if shape > 0.12 else [])
     return greeting + "\n" + tidy(" ".join(sentences))

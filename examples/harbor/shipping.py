@@ -189,9 +189,8 @@ MARKED_DELIVERED = Intent(
             "trace",
             ("order", "carrier", "days"),
             (
-                "<I have|I've> opened a trace[carrier: with {carrier}][order: for order {order}]. We "
-                "<will have|"
-                "expect> an answer[days: within {days} business days].",
+                "<I have|I've> opened a trace[carrier: with {carrier}][order: for order {order}]. "
+                "<They will answer|We expect an answer>[days: within {days} business days].",
                 "A trace[order: for order {order}] is now open[carrier: at {carrier}] and the driver will "
                 "be asked"
                 "[days:; this takes up to {days} business days].",

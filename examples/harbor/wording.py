@@ -115,7 +115,7 @@ WELCOME = (
     "Happy to help with this.",
     "Thanks for getting in touch.",
 )
-RESERVED_WELCOME = ("Thank you for letting us know.", "Glad you asked.")
+RESERVED_WELCOME = ("Thank you for letting us know.", "Thank you for contacting us.")
 
 CLOSINGS = (
     "Let me know if anything is unclear.",
