@@ -1,0 +1,37 @@
+"""Every method of the table is written out, with the values of its recipe."""
+
+# ruff: noqa: RUF001 - mathematics is set in its own signs
+
+from __future__ import annotations
+
+import pytest
+
+from simpo.core.methods import METHODS
+from simpo.recipe import MethodRecipe
+from simpo.report.formula import LOSSES, formula
+
+
+def test_each_loss_of_the_table_has_its_formula() -> None:
+    assert set(LOSSES) == {method.loss_name for method in METHODS.values()}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_parameter_of_a_loss_is_told(name: str) -> None:
+    written = formula(MethodRecipe(name=name))
+    everything = written.symbols + written.filled + " ".join(written.words)
+    for key, value in METHODS[name].defaults.items():
+        if value:
+            assert f"{value:g}" in everything, key
+    assert written.words
+
+
+def test_simpo_is_written_with_its_values_and_both_margins() -> None:
+    written = formula(MethodRecipe(name="simpo", beta=2.5, reward_margin=1.0, sft_weight=0.1))
+    assert written.filled == "L = −log σ( 2.5 · ( s(chosen) − s(rejected) − 0.4 ) ) − 0.1 · a(chosen)"
+    words = " ".join(written.words)
+    assert "0.4 nats per token (reward margin β · γ = 1)" in words
+    assert "mean log-probability in nats per token" in words and "no reference model" in words
+
+
+def test_a_reference_is_told_where_the_method_has_one() -> None:
+    assert "less the same of the reference model" in " ".join(formula(MethodRecipe(name="dpo")).words)
