@@ -141,21 +141,19 @@ class TokenGroup:
     """One prompt and the K completions to be scored after it, as token ids.
 
     `prompt` is [P] and `completions` are K arrays [T_k], int32. Invariants, checked where it is built: the prompt
-    is not empty, no completion is empty, and each completion ends in the one stop token, `stop_id`. A `Pair` gives
-    K = 2 (chosen first), an `Example` K = 1, ranked answers any K.
+    is not empty and no completion is; a renderer ends each completion in the one stop token. A `Pair` gives K = 2
+    (chosen first), an `Example` K = 1, ranked answers any K.
     """
 
     prompt: TokenIds
     completions: tuple[TokenIds, ...]
-    stop_id: int
     row: Row
 
     def __post_init__(self) -> None:
         if len(self.prompt) == 0:
             raise ValueError(f"{self.row.source}: the rendered prompt has no tokens")
-        for completion in self.completions:
-            if len(completion) == 0 or completion[-1] != self.stop_id:
-                raise ValueError(f"{self.row.source}: a completion must end in the stop token {self.stop_id}")
+        if not self.completions or any(len(completion) == 0 for completion in self.completions):
+            raise ValueError(f"{self.row.source}: a completion has no tokens to score")
 
     @property
     def num_completion_tokens(self) -> int:

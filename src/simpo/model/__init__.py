@@ -1,1 +1,1 @@
-"""model"""
+"""A policy, and what it says of a batch."""

@@ -64,8 +64,14 @@ class DataRecipe(Section):
         0.05,
         description="Share of the prompts held out of `train` when no validation file is given; 0 for none.",
     )
+    test: str | list[str] | None = Field(
+        None,
+        description="Pairs to measure the model on before and after training; without it the validation pairs serve, "
+        "which also chose the checkpoint.",
+    )
     limit: Count | None = Field(None, description="Use the first N training rows only.")
     limit_validation: Count | None = Field(None, description="Use the first N validation rows only.")
+    limit_test: Count | None = Field(None, description="Use the first N test rows only.")
     on_bad_row: Literal["error", "drop"] = Field(
         "error",
         description="A row that cannot be used stops the command, or is left out, counted and reported.",

@@ -1,0 +1,70 @@
+"""events.jsonl: the append-only story of a run, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from simpo.runs.folder import storage_errors
+
+SCHEMA_VERSION = 1
+
+
+class EventLog:
+    """Appends events; a line that a kill left half-written is closed off before the next one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _close_torn_line(path)
+
+    def append(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Append one event with its time and return it as written."""
+        record = {"v": SCHEMA_VERSION, "time": time.time(), "event": event, **fields}
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+        with storage_errors(self.path):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, line.encode("utf-8"))
+            finally:
+                os.close(descriptor)
+        return record
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events of a run as one straight story.
+
+    Lines that a kill tore are skipped. After a `resume` at step s, what an earlier process wrote of later steps is left
+    out: those steps were taken again.
+    """
+    events: list[dict[str, Any]] = []
+    if not path.exists():
+        return events
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(record, dict) or "event" not in record:
+            continue
+        if record["event"] == "resume":
+            events = [earlier for earlier in events if _happened(earlier, record)]
+        events.append(record)
+    return events
+
+
+def _happened(earlier: dict[str, Any], resume: dict[str, Any]) -> bool:
+    if earlier["event"] == "evaluate" and earlier.get("step") == resume["step"]:
+        return bool(resume.get("evaluated", True))
+    return bool(earlier.get("step", 0) <= resume["step"])
+
+
+def _close_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with storage_errors(path), path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

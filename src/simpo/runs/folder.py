@@ -1,0 +1,159 @@
+"""A run is a folder, and the folder is the interface: its files, written atomically, and the lock on it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from simpo.errors import RecipeError, RunFailed, SimpoError
+from simpo.recipe import LoadedRecipe, load_recipe
+
+
+class RunFolder:
+    """The paths of one run and the reading and writing of its small files."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.recipe_path = self.path / "recipe.yaml"
+        self.lineage_path = self.path / "run.json"
+        self.events_path = self.path / "events.jsonl"
+        self.rendering_path = self.path / "rendering.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.evaluation = self.path / "evaluation"
+        self.report_path = self.path / "report.html"
+
+    @classmethod
+    def create(cls, loaded: LoadedRecipe, lineage: dict[str, Any]) -> RunFolder:
+        """Make the folder of a new run, recipe and lineage in it, by one rename; RecipeError when it holds anything."""
+        final = cls(loaded.recipe.output)
+        final.require_free()
+        with storage_errors(final.path):
+            final.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = cls(tempfile.mkdtemp(prefix=f".{final.path.name}.", dir=final.path.parent))
+        try:
+            with storage_errors(final.path):
+                temporary.checkpoints.mkdir()
+                temporary.evaluation.mkdir()
+            write_atomic(temporary.recipe_path, loaded.to_yaml())
+            write_json(temporary.lineage_path, lineage)
+            with storage_errors(final.path):
+                temporary.path.chmod(0o755)
+                temporary.path.rename(final.path)
+        except BaseException:
+            shutil.rmtree(temporary.path, ignore_errors=True)
+            raise
+        return final
+
+    def require_free(self) -> None:
+        """RecipeError when the folder exists and holds anything: nothing is ever overwritten."""
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        hint = f"go on with it by `simpo train --resume {self.path}`, or " if is_run_folder(self.path) else ""
+        fix = f"{hint}choose another `output`"
+        raise RecipeError("the run folder exists already; nothing was changed", where=str(self.path), fix=fix)
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """An existing run; RecipeError when the folder is not one."""
+        if not is_run_folder(Path(path)):
+            raise RecipeError("not a run folder: it holds no recipe.yaml and run.json", where=str(path))
+        return cls(path)
+
+    def load_recipe(self) -> LoadedRecipe:
+        """The recipe as resolved when the run began, its output being where the folder is now."""
+        loaded = load_recipe(self.recipe_path)
+        recipe = loaded.recipe.model_copy(update={"output": str(self.path)})
+        return LoadedRecipe(recipe, loaded.origins)
+
+    def lineage(self) -> dict[str, Any]:
+        """The contents of run.json."""
+        return read_json(self.lineage_path)
+
+    def update_lineage(self, **changes: Any) -> None:
+        """Write run.json again with these keys set."""
+        write_json(self.lineage_path, {**self.lineage(), **changes})
+
+    def evaluation_path(self, label: str) -> Path:
+        """Where the evaluation called `label` lies; RecipeError for a label that is no plain file name."""
+        if not label or label.startswith(".") or not all(c.isalnum() or c in "-_." for c in label):
+            raise RecipeError(f"label {label!r} must be letters, digits, dashes, dots and underscores")
+        return self.evaluation / f"{label}.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process alone; RecipeError when another process holds it."""
+        with storage_errors(self.path), (self.path / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RecipeError(
+                    "another process is writing to this run folder", where=str(self.path)
+                ) from None
+            yield
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether a path is a run folder of ours."""
+    return (path / "recipe.yaml").is_file() and (path / "run.json").is_file()
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into errors that name the path and what to do."""
+    try:
+        yield
+    except SimpoError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "free some space and go on with `simpo train --resume`: what was saved before is intact"
+            raise RunFailed(
+                "the disk is full; nothing half-written was kept", where=str(path), fix=fix
+            ) from error
+        raise RunFailed(f"cannot write: {error.strerror or error}", where=str(path)) from error
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader sees the old contents or the new, never a part; a failure leaves the old ones."""
+    payload = data.encode("utf-8") if isinstance(data, str) else data
+    with storage_errors(path):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically; non-finite numbers are a bug and refused."""
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as JSON lines, atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; RecipeError naming the file when it cannot be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"cannot be read: {error}", where=str(path)) from error
+    if not isinstance(value, dict):
+        raise RecipeError("is not a JSON object", where=str(path))
+    return value

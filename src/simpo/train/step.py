@@ -1,0 +1,112 @@
+"""One optimizer step: score, divide by the global batch, backward, clip, check, update. It logs nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simpo.core.logps import SequenceLogps
+from simpo.core.objective import Objective
+from simpo.errors import RunFailed
+from simpo.model.reference import Reference
+from simpo.model.score import Scorer
+from simpo.records import TokenGroup
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one step saw, over its whole global batch.
+
+    loss: as minimised (per pair, or nats per token for SFT). grad_norm: before clipping. chosen_logps, rejected_logps:
+    mean over pairs of nats per token. margin: mean reward difference. accuracy: in [0, 1], ties half. Pair figures are
+    None for SFT.
+    """
+
+    loss: float
+    grad_norm: float
+    pairs: int
+    tokens: int
+    chosen_logps: float | None
+    rejected_logps: float | None
+    margin: float | None
+    accuracy: float | None
+
+
+def train_step(
+    accelerator: Any,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Sequence[TokenGroup]],
+    *,
+    objective: Objective,
+    scorer: Scorer,
+    reference: Reference | None,
+    max_grad_norm: float,
+) -> StepRecord:
+    """Take one step over the micro-batches of one global batch.
+
+    The gradient is the mean over the pairs of the global batch (for SFT over its scored tokens), however it is cut.
+    Raises RunFailed *before* the weights change when the loss or the gradient is not finite, naming the row if it can.
+    """
+    groups = [group for batch in batches for group in batch]
+    tokens = sum(group.num_completion_tokens for group in groups)
+    denominator = objective.denominator(len(groups), tokens)
+    optimizer.zero_grad(set_to_none=True)
+    sums = PairSums()
+    loss = 0.0
+    for batch in batches:
+        policy = scorer(model, batch)
+        baseline = None if reference is None else reference(batch)
+        losses = objective.losses(policy, baseline)
+        _require_finite(losses, batch)
+        accelerator.backward(losses.sum() / denominator)
+        loss += float(losses.detach().double().sum()) / denominator
+        if objective.method.pairwise:
+            sums.add(policy.detach(), objective.rewards(policy.detach(), baseline))
+    grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), max_grad_norm))
+    if not math.isfinite(grad_norm):
+        raise RunFailed(
+            f"the gradient is not finite (norm {grad_norm}); the step was refused and the weights are unchanged",
+            fix="lower train.lr, or set train.precision: float32",
+        )
+    optimizer.step()
+    return StepRecord(loss, grad_norm, len(groups), tokens, **sums.means())
+
+
+class PairSums:
+    """Sums over pairs, of which training and evaluation report the means: both curves mean the same."""
+
+    def __init__(self) -> None:
+        self.pairs = 0
+        self.totals = {"chosen_logps": 0.0, "rejected_logps": 0.0, "margin": 0.0, "accuracy": 0.0}
+
+    def add(self, policy: SequenceLogps, rewards: Tensor) -> None:
+        """Count [2B] completions in, chosen at even places."""
+        margins = (rewards[0::2] - rewards[1::2]).double()
+        means = policy.mean.double()
+        self.pairs += len(margins)
+        self.totals["chosen_logps"] += float(means[0::2].sum())
+        self.totals["rejected_logps"] += float(means[1::2].sum())
+        self.totals["margin"] += float(margins.sum())
+        self.totals["accuracy"] += float((margins > 0).double().sum() + 0.5 * (margins == 0).double().sum())
+
+    def means(self) -> dict[str, float | None]:
+        """Means over the pairs seen; None each where there were none."""
+        return {name: total / self.pairs if self.pairs else None for name, total in self.totals.items()}
+
+
+def _require_finite(losses: Tensor, batch: Iterable[TokenGroup]) -> None:
+    finite = torch.isfinite(losses.detach())
+    if bool(finite.all()):
+        return
+    row = list(batch)[int((~finite).nonzero()[0])].row
+    raise RunFailed(
+        f"the loss is not finite (row {row.id}); the step was refused and the weights are unchanged",
+        where=str(row.source),
+        fix="look at the row; lower train.lr, or set train.precision: float32",
+    )
