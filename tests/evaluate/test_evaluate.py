@@ -187,7 +187,7 @@ def test_settings_that_contradict_each_other_are_refused_before_the_model_runs(
         evaluate_model(tiny_policy, held_out, tiny_renderer, objective=SIMPO, **arguments)
 
     elsewhere = ({**evaluated.replies[0], "prompt_id": "elsewhere"},)
-    tiny_policy.model = None  # whoever reaches for it fails
+    del tiny_policy.model.model  # whoever runs it fails
     for message, changes in {
         "has nothing to score": {"settings": EvaluateRecipe()},
         "needs a judge": {"judge": None, "against": evaluated},

@@ -52,19 +52,15 @@ def evaluate_model(
     Everything that can be refused is refused before the model runs. Raises RecipeError for settings that contradict
     each other, DataError for data without pairs, RunFailed for non-finite log-probabilities or a failing judge.
     """
-    if (reference is None) == objective.method.reference:
-        raise ValueError(
-            f"{objective.method.name} takes {'a' if objective.method.reference else 'no'} reference"
-        )
     started = time.perf_counter()
     reset_peak_memory()
+    _check_reference(objective, reference)
     check_label(label)
     judge = judge or (load_judge(settings.judge) if settings.judge else None)
     _check_settings(settings, judge, against)
     rendered = _render(dataset, renderer)
     prompts = choose_prompts(rendered.groups, settings.generate, seed=settings.seed)
-    _check_overlap(prompts, against)
-    check_room(policy, [group.prompt for group in prompts], settings.max_new_tokens)
+    _check_prompts(policy, prompts, settings, against)
     total = len(rendered.groups) + len(prompts)
     preference = _preferences(
         policy, rendered.groups, objective, reference, settings, scorer, _shifted(progress, 0, total)
@@ -73,12 +69,7 @@ def evaluate_model(
         policy, prompts, settings, judge, _shifted(progress, len(rendered.groups), total)
     )
     report = {
-        "schema": SCHEMA,
-        "label": label,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": {"name": policy.name, "hash": policy.hash},
-        "data": _data_json(dataset, rendered),
-        "method": method_json(objective),
+        **_identity_json(policy, dataset, rendered, objective, label),
         "preference": preference.to_json(),
         "generation": _generation_json(written, settings, judge) if written else None,
         "win_rate": _win_rate_json(written, against, judge, settings.seed) if against and judge else None,
@@ -177,11 +168,18 @@ def _check_settings(settings: EvaluateRecipe, judge: Judge | None, against: Eval
             )
 
 
-def _check_overlap(prompts: Sequence[TokenGroup], against: Evaluation | None) -> None:
-    if against is None:
-        return
-    theirs = {reply["prompt_id"] for reply in against.replies}
-    if not any(group.row.prompt_id in theirs for group in prompts):
+def _check_reference(objective: Objective, reference: Reference | None) -> None:
+    if (reference is None) == objective.method.reference:
+        takes = "a" if objective.method.reference else "no"
+        raise ValueError(f"{objective.method.name} takes {takes} reference")
+
+
+def _check_prompts(
+    policy: Policy, prompts: Sequence[TokenGroup], settings: EvaluateRecipe, against: Evaluation | None
+) -> None:
+    check_room(policy, [group.prompt for group in prompts], settings.max_new_tokens)
+    theirs = {reply["prompt_id"] for reply in against.replies} if against else set()
+    if against and not any(group.row.prompt_id in theirs for group in prompts):
         raise RecipeError(
             f"the evaluation {against.label!r} replied to none of these prompts",
             fix="evaluate both models on the same data with the same evaluate.seed",
@@ -241,6 +239,19 @@ def _write_replies(
         _Written(group.row, reply, judge(group.row, reply.text) if judge else None)
         for group, reply in zip(prompts, replies, strict=True)
     ]
+
+
+def _identity_json(
+    policy: Policy, dataset: Dataset, rendered: Rendered, objective: Objective, label: str
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "label": label,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {"name": policy.name, "hash": policy.hash},
+        "data": _data_json(dataset, rendered),
+        "method": method_json(objective),
+    }
 
 
 def _data_json(dataset: Dataset, rendered: Rendered) -> dict[str, Any]:

@@ -118,11 +118,7 @@ def evaluate_preferences(
     groups: of `Pair` rows. policy, reference: [2B] in the order of the groups, chosen at even places; reference
     exactly where the method takes one. Raises DataError for no pairs, RunFailed where a log-probability is not finite.
     """
-    pairs = [group.row for group in groups if isinstance(group.row, Pair)]
-    if len(pairs) != len(groups) or not pairs:
-        raise DataError(
-            "there are no pairs to evaluate: held-out data must hold chosen and rejected completions"
-        )
+    pairs = _pairs(groups)
     if len(policy) != 2 * len(pairs) or (reference is not None and len(reference) != len(policy)):
         raise ValueError(f"{len(pairs)} pairs need {2 * len(pairs)} log-probabilities, got {len(policy)}")
     # float64, so that dividing by a length makes no tie and breaks none
@@ -158,6 +154,15 @@ def evaluate_preferences(
         margin=float((rewards[0::2] - rewards[1::2]).mean()),
         pairs=_pair_figures(pairs, policy, rewards),
     )
+
+
+def _pairs(groups: Sequence[TokenGroup]) -> list[Pair]:
+    pairs = [group.row for group in groups if isinstance(group.row, Pair)]
+    if len(pairs) != len(groups) or not pairs:
+        raise DataError(
+            "there are no pairs to evaluate: held-out data must hold chosen and rejected completions"
+        )
+    return pairs
 
 
 def _doubles(logps: SequenceLogps) -> SequenceLogps:
