@@ -116,7 +116,7 @@ def _take_balanced(free: list[int], rows: Sequence[PairRow], count: int) -> list
 def _near_duplicate(row: PairRow, rng: random.Random) -> PairRow:
     """A copy as it comes in by a second channel: a typing error and slightly different words."""
     *before, last = row.prompt
-    text = mistype_once(last["content"], rng)
+    text = mistype_once(last["content"], rng, str(row.ticket["city"]))
     if text == last["content"]:
         text += " Thx"
     chosen = row.chosen.replace("I have ", "I've ", 1) if "I have " in row.chosen else row.chosen + " Thanks."

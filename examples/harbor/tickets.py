@@ -167,7 +167,7 @@ def _write_turns(
     asked, answered = _pick_exchange(
         wording.FIRST_TURNS[kind], wording.RESERVED_FIRST_TURNS[kind], rng, held_out
     )
-    first = _with_typos(render(asked, slots, rng, ()), rng, tone)
+    first = _with_typos(render(asked, slots, rng, ()), rng, tone, slots["city"])
     second = _write_message(
         rng, "terse" if tone == "chatty" else tone, intent, slots, held_out, opener, greet=False
     )
@@ -214,23 +214,32 @@ def _write_message(
     if greet and tone != "terse":
         greeting = say(wording.GREETINGS, wording.RESERVED_GREETINGS, 0.2 if tone == "annoyed" else 0.6)
         text = f"{greeting}\n{text}".lstrip()
-    return _with_typos(text, rng, tone)
+    return _with_typos(text, rng, tone, slots["city"])
 
 
-def _with_typos(text: str, rng: random.Random, tone: str) -> str:
+def _with_typos(text: str, rng: random.Random, tone: str, city: str) -> str:
     """The text as typed in a hurry; words with digits or capitals inside keep their letters."""
     if tone == "terse" and rng.random() < 0.6:
         words = [word[0].lower() + word[1:] if word[1:].islower() else word for word in text.split(" ")]
         text = " ".join("i" if word == "I" else word for word in words).rstrip(".")
     if rng.random() < 0.65:
         return tidy(text) if tone != "terse" else text
-    return mistype_once(mistype_once(text, rng) if rng.random() < 0.3 else text, rng)
+    once = mistype_once(text, rng, city)
+    return mistype_once(once, rng, city) if rng.random() < 0.3 else once
 
 
-def mistype_once(text: str, rng: random.Random) -> str:
-    """The text with one typing error, if it has a word that can carry one."""
+def mistype_once(text: str, rng: random.Random, city: str) -> str:
+    """The text with one typing error, if it has a word that can carry one.
+
+    The city is spared: the customer's message is the only place where it stands.
+    """
+    spared = city.lower().split()
     words = text.split(" ")
-    candidates = [i for i, word in enumerate(words) if len(word) > 4 and word.isalpha() and word.islower()]
+    candidates = [
+        i
+        for i, word in enumerate(words)
+        if len(word) > 4 and word.isalpha() and word.islower() and word not in spared
+    ]
     if candidates:
         at = rng.choice(candidates)
         words[at] = _mistype(words[at], rng)

@@ -114,6 +114,13 @@ def test_prompts_start_with_the_policy_and_end_in_a_user_turn(made: tuple[Path, 
         assert all(message["content"].strip() for message in row["prompt"])
 
 
+def test_every_fact_a_reply_should_state_can_be_found_in_the_prompt(made: tuple[Path, Summary]) -> None:
+    for row in read(made[0], "pairs_train.jsonl") + read(made[0], "pairs_test.jsonl"):
+        prompt = " ".join(message["content"] for message in row["prompt"]).lower()
+        missing = [fact for fact in row["ticket"]["facts"].values() if fact.lower() not in prompt]
+        assert not missing, prompt
+
+
 def test_some_tickets_have_two_user_turns(made: tuple[Path, Summary]) -> None:
     assert 0.10 < made[1].two_turn < 0.25
 
