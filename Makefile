@@ -13,7 +13,7 @@ PY := $(VENV)/bin/python
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 # One thread a process: the tests run side by side, and results do not depend on the number of cores.
-export OMP_NUM_THREADS ?= 1
+test check: export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help

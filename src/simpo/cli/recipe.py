@@ -44,6 +44,12 @@ def shipped_recipe(name: str) -> Path:
     return path
 
 
+def recipe_file(name: str) -> Path:
+    """A recipe named on the command line: a file where there is one, else a shipped recipe of that name."""
+    path = Path(name)
+    return shipped_recipe(name) if not path.exists() and path.suffix == "" and len(path.parts) == 1 else path
+
+
 def about(text: str) -> str:
     """The comment on top of a recipe file, first sentence: what the recipe is for."""
     lines: list[str] = []

@@ -81,7 +81,7 @@ class Loop:
         self.state = LoopState()
         self.order = BatchOrder(len(prepared.train), recipe.train.batch_size, recipe.train.seed)
         self.num_steps = self.order.num_steps(recipe.train.epochs, recipe.train.max_steps)
-        self.accelerator = make_accelerator(recipe, prepared.policy.device, run.path)
+        self.accelerator = make_accelerator(recipe, prepared.policy.device, run.path, tracker=recipe.tracking.tracker)
         self.scorer = autocast_scorer(self.accelerator)
         self.reference: Reference | None = None
 
@@ -325,14 +325,13 @@ def _present(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def make_accelerator(recipe: Recipe, device: torch.device, run: Path) -> Any:
+def make_accelerator(recipe: Recipe, device: torch.device, run: Path, *, tracker: str | None) -> Any:
     """accelerate's handle on devices, mixed precision and trackers for one run."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     # Accelerate keeps one state a process and refuses a second precision; a run has its own.
     AcceleratorState._reset_state(reset_partial_state=True)
-    tracker = recipe.tracking.tracker
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if recipe.train.precision == "bf16" else "no",

@@ -1,0 +1,1 @@
+"""Studies: runs with their evidence, and (later) many runs compared."""

@@ -1,0 +1,158 @@
+"""One run with its evidence: measure the starting model, train, measure the best checkpoint on the same pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from simpo.core.objective import Objective
+from simpo.data.read import read_rows
+from simpo.data.render import Renderer, render_rows
+from simpo.evaluate.evaluate import evaluate_model
+from simpo.evaluate.files import Evaluation, read_evaluation, write_evaluation
+from simpo.model.load import Policy, choose_device, load_policy
+from simpo.model.reference import Reference, cache_key, precompute
+from simpo.recipe import LoadedRecipe, Recipe
+from simpo.records import Dataset, TokenGroup
+from simpo.runs.events import read_events
+from simpo.runs.folder import RunFolder
+from simpo.train.loop import Listener, autocast_scorer, make_accelerator
+from simpo.train.prepare import Prepared, Progress, load_data, make_renderer
+from simpo.train.run import matmul_precision, resume, train
+
+BEFORE, AFTER = "before", "after"
+
+
+def align(
+    loaded: LoadedRecipe, *, listen: Listener | None = None, progress: Progress | None = None
+) -> RunFolder:
+    """Train a new run and measure it before and after on `data.test`, else on its validation pairs.
+
+    An SFT run, and one without held-out pairs, is trained and not measured here. Errors as of `train`.
+    """
+    run = train(loaded, listen=listen, progress=progress, before=_measure_start(progress))
+    measure_after(run, progress)
+    return run
+
+
+def align_on(
+    path: Path | str, *, listen: Listener | None = None, progress: Progress | None = None
+) -> RunFolder:
+    """Go on with an interrupted run, and measure what was not measured yet."""
+    run = resume(path, listen=listen, progress=progress, before=_measure_start(progress))
+    if not run.evaluation_path(AFTER).exists():
+        measure_after(run, progress)
+    return run
+
+
+def measure_after(run: RunFolder, progress: Progress | None = None) -> Evaluation | None:
+    """Measure a finished run's best checkpoint as its recipe says, against `before`, and write `after.json`."""
+    recipe = run.load_recipe().recipe
+    dataset = held_out(recipe)
+    if dataset is None:
+        return None
+    start = run.evaluation_path(BEFORE)
+    before = read_evaluation(start) if start.exists() else None
+    device = choose_device(recipe.train.device)
+    policy = load_policy(
+        recipe.model.model_copy(update={"name": str(run.path), "revision": None}), device=device
+    )
+    renderer = make_renderer(policy, recipe.data)
+    with matmul_precision(recipe.train.precision):
+        reference = run_reference(recipe, dataset, renderer, progress=progress)
+        against = before if before is not None and before.replies and recipe.evaluate.judge else None
+        evaluation = _measure(run, recipe, policy, renderer, dataset, AFTER, reference, against, progress)
+    return evaluation
+
+
+def held_out(recipe: Recipe, prepared: Prepared | None = None) -> Dataset | None:
+    """The pairs to measure on: the test rows, else the validation rows; None for SFT or where there are none."""
+    if not objective_of(recipe).method.pairwise:
+        return None
+    if recipe.data.test is not None:
+        return read_rows(
+            recipe.data.test, kind="pairs", on_bad_row=recipe.data.on_bad_row, limit=recipe.data.limit_test
+        )
+    return (load_data(recipe) if prepared is None else prepared.datasets).get("validation")
+
+
+def objective_of(recipe: Recipe) -> Objective:
+    """The objective of a recipe's method section."""
+    return Objective.of(recipe.method.name, recipe.method.parameters, recipe.method.chosen_sft_weight)
+
+
+def run_reference(
+    recipe: Recipe,
+    dataset: Dataset,
+    renderer: Renderer,
+    *,
+    start: Policy | None = None,
+    progress: Progress | None = None,
+) -> Reference | None:
+    """The reference of a run's method on these pairs: the starting policy, scored once and cached; None for most.
+
+    start: the starting policy where it is loaded already; else it is loaded, unless the cache knows its scores.
+    """
+    if not objective_of(recipe).method.reference:
+        return None
+    policy = start or load_policy(recipe.model, device=choose_device(recipe.train.device))
+    groups: tuple[TokenGroup, ...] = render_rows(dataset.rows, renderer).groups
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress("scoring with the reference", done, total)
+
+    return precompute(
+        policy.model,
+        groups,
+        key=cache_key(policy.hash, groups, recipe.model.dtype, recipe.train.precision, policy.device.type),
+        device=policy.device,
+        batch_size=recipe.evaluate.batch_size,
+        progress=report,
+    )
+
+
+def _measure_start(progress: Progress | None) -> Callable[[RunFolder, Prepared], None]:
+    """What `train` calls with the starting policy: measure it, unless an interrupted run has done so already."""
+
+    def measure(run: RunFolder, prepared: Prepared) -> None:
+        recipe = run.load_recipe().recipe
+        dataset = held_out(recipe, prepared)
+        if dataset is None or run.evaluation_path(BEFORE).exists() or read_events(run.events_path):
+            return
+        policy, renderer = prepared.policy, prepared.renderer
+        reference = run_reference(recipe, dataset, renderer, start=policy, progress=progress)
+        _measure(run, recipe, policy, renderer, dataset, BEFORE, reference, None, progress)
+
+    return measure
+
+
+def _measure(
+    run: RunFolder,
+    recipe: Recipe,
+    policy: Policy,
+    renderer: Renderer,
+    dataset: Dataset,
+    label: str,
+    reference: Reference | None,
+    against: Evaluation | None,
+    progress: Progress | None,
+) -> Evaluation:
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"measuring {label} training", done, total)
+
+    evaluation = evaluate_model(
+        policy,
+        dataset,
+        renderer,
+        objective=objective_of(recipe),
+        label=label,
+        settings=recipe.evaluate,
+        reference=reference,
+        against=against,
+        scorer=autocast_scorer(make_accelerator(recipe, policy.device, run.path, tracker=None)),
+        progress=report,
+    )
+    write_evaluation(run.evaluation_path(label), evaluation)
+    return evaluation
