@@ -84,8 +84,11 @@ def command(
 def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     preference = report["preference"]
     count = preference["num_pairs"]
-    names = {"reward": f"accuracy under the reward of {report['method']['name']}", "mean_logps": "accuracy under mean log-probability",
-             "total_logps": "accuracy under total log-probability"}  # fmt: skip
+    names = {
+        "reward": f"accuracy under the reward of {report['method']['name']}",
+        "mean_logps": "accuracy under mean log-probability",
+        "total_logps": "accuracy under total log-probability",
+    }
     rows = [_row(names[key], estimate, count) for key, estimate in preference["accuracy"].items()]
     rows += [_row(f"  {part['name']}", part["accuracy"], part["num_pairs"]) for part in preference["strata"]]
     rows.append(("mean log-probability of chosen", f"{preference['chosen_logps']:.3f}", "", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -73,10 +74,12 @@ class Watch:
 
 def _start_lines(event: dict[str, Any]) -> list[str]:
     plan, parameters = event["plan"], event["parameters"]
+    total, trained = parameters["total"] / 1e6, parameters["trained"] / 1e6
+    rows = f"{plan['num_rows']} rows, {plan['num_validation']} for validation"
     lines = [
         f"method  {event['method']}",
-        f"model   {event['model']}  ({parameters['total'] / 1e6:.0f} M parameters, {parameters['trained'] / 1e6:.3g} M trained)",
-        f"plan    {plan['steps']} steps of {plan['batch_size']} from {plan['num_rows']} rows, {plan['num_validation']} for validation",
+        f"model   {event['model']}  ({total:.0f} M parameters, {trained:.3g} M trained)",
+        f"plan    {plan['steps']} steps of {plan['batch_size']} from {rows}",
     ]
     for name, data in event["data"].items():
         if data["dropped"]:
@@ -103,12 +106,11 @@ def _stop_lines(event: dict[str, Any]) -> list[str]:
         "early_stop": "stopped early: validation no longer improves",
     }
     speed = f"{event['pairs_per_second']:.2f} rows/s"
-    return [
-        f"{reasons[event['reason']]} in {duration(event['seconds'])} of steps ({speed}), best at step {event['best_step']}"
-    ]
+    took = f"{duration(event['seconds'])} of steps ({speed})"
+    return [f"{reasons[event['reason']]} in {took}, best at step {event['best_step']}"]
 
 
-_LINES = {
+_LINES: Mapping[str, Callable[[dict[str, Any]], list[str]]] = {
     "start": _start_lines,
     "evaluate": _evaluate_lines,
     "stop": _stop_lines,

@@ -102,7 +102,7 @@ def _recipe_for(name: str, settings: Settings) -> Recipe:
 
 
 def _method(own: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
-    """The method section to measure under: the run's, unless the user names another or it is SFT, which has no reward."""
+    """The method section to measure under: the run's, unless another is named or it is SFT, which has no reward."""
     name = settings.method or own.get("name", "simpo")
     if name not in METHODS:
         raise RecipeError(f"method {name!r} is not one of {', '.join(METHODS)}")
