@@ -59,7 +59,7 @@ def recipe_page() -> str:
         "# The recipe\n",
         "A recipe is a YAML file that decides a run. An unknown key is an error that names the nearest one, and so is\n"
         "a setting that has no effect. `--set train.lr=8e-7` overrides a value, `simpo recipe check FILE` prints\n"
-        "every value in force with where it came from, `simpo recipe list` shows the recipes that come with the package.\n"
+        "every value in force with where it came from, `simpo recipe list` shows the recipes of the package.\n"
         "What each `method.name` computes, and its defaults, is in [methods.md](methods.md).\n",
     ]
     for section, keys in groupby(fields(), key=lambda field: field.key.rpartition(".")[0]):
