@@ -35,15 +35,15 @@ NOTES = {
             "table before copying a number from elsewhere.",
             "A small beta (below 1) makes the gradient nearly the same for every pair, whatever the model says of it: "
             "rewards are means per token and seldom differ by more than 1 nat.",
-            "The authors tune the learning rate first, then gamma between 0 and 1, then beta. In a full fine-tune, 1e-5 can "
-            "produce completely repetitive answers.",
+            "The authors tune the learning rate first, then gamma between 0 and 1, then beta. In a full fine-tune, "
+            "1e-5 can produce completely repetitive answers.",
             "It is not the best method everywhere: Tulu 3 found it below `dpo_norm`. Measure both on your pairs.",
         ),
         "beta 2 to 10, gamma 0.1 to 0.8, learning rate 3e-7 to 1e-6 by model; one epoch, 128 pairs a step",
     ),
     "simpo_hinge": Note(
         "max(0, 1 - beta * (a_w - a_l - gamma))",
-        "Where pairs that are already well apart should stop pulling: from 1 / beta above the margin they have no gradient.",
+        "Where pairs well apart should stop pulling: from 1 / beta above the margin they have no gradient.",
         ("Every pair below that point pulls with the same force, mislabelled ones too.",),
         "none; the loss is `hinge` in the SimPO authors' code",
     ),
@@ -145,11 +145,11 @@ NOTES = {
 }
 
 INTRODUCTION = """\
+<!-- Written by docs/generate_methods.py from src/simpo/core/methods.py: change them, not this page. -->
+
 # Methods
 
-Written by `docs/generate_methods.py` from the table in `src/simpo/core/methods.py`.
-
-`method.name` in a recipe is one of the names below. `y_w` is the chosen completion and `y_l` the rejected one;
+`method.name` in a [recipe](recipe.md) is one of the names below. `y_w` is the chosen completion and `y_l` the rejected one;
 `log p(y)` is the sum of the log-probabilities of a completion's tokens given the prompt, its one stop token included,
 and `a = log p(y) / |y|` their mean, in nats per token. A loss is taken per pair, and the gradient of a step is the
 mean over the pairs of the global batch.

@@ -14,8 +14,12 @@ from tests.oracles import logps as oracle
 
 
 def budget(logits: torch.Tensor) -> float:
-    """Nats by which float32 may err, as `token_logps` says: two roundings at the size of the log of the sum."""
-    return 2.0**-23 * (1 + logits.abs().max().item() + math.log(logits.shape[-1]))
+    """Nats by which float32 may err, as `token_logps` says.
+
+    Half an ulp of the log of the sum, at most 2^-24 (M + log V), and of its distance to the target, at most
+    2^-24 (2 M + log V), are together below 2^-23 (2 M + log V); 1 more for the sum itself.
+    """
+    return 2.0**-23 * (1 + math.log(logits.shape[-1]) + 2 * logits.abs().max().item())
 
 
 def logps(*totals_and_tokens: tuple[float, int]) -> SequenceLogps:

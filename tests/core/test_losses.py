@@ -303,6 +303,12 @@ def test_alphapo_tends_to_simpo_as_alpha_tends_to_zero() -> None:
         assert distance <= 40 * abs(alpha)
 
 
+def test_a_small_alpha_does_not_cancel_in_float32() -> None:
+    # 1 - e^(1e-6) in float32 would be off by 6 %: e^(1e-6) is one rounding away from 1.
+    scores = t(-1, -3, dtype=torch.float32)
+    torch.testing.assert_close(alphapo_reward(scores, 1e-6), scores, rtol=2e-6, atol=0)
+
+
 def test_repo_is_simpo_over_beta_as_beta_grows() -> None:
     chosen, rejected = random_scores(64)
     repo = repo_loss(chosen, rejected, gamma=0.5)
