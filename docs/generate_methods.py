@@ -149,10 +149,10 @@ INTRODUCTION = """\
 
 # Methods
 
-`method.name` in a [recipe](recipe.md) is one of the names below. `y_w` is the chosen completion and `y_l` the rejected one;
-`log p(y)` is the sum of the log-probabilities of a completion's tokens given the prompt, its one stop token included,
-and `a = log p(y) / |y|` their mean, in nats per token. A loss is taken per pair, and the gradient of a step is the
-mean over the pairs of the global batch.
+`method.name` in a [recipe](recipe.md) is one of the names below. `y_w` is the chosen completion and `y_l` the
+rejected one; `log p(y)` is the sum of the log-probabilities of a completion's tokens given the prompt, its one stop
+token included, and `a = log p(y) / |y|` their mean, in nats per token. A loss is taken per pair, and the gradient of
+a step is the mean over the pairs of the global batch.
 """
 
 CLOSING = """\
