@@ -7,7 +7,7 @@ import gzip
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,9 @@ from simpo.data.reasons import REASONS
 from simpo.errors import DataError
 from simpo.records import Dataset, Pair
 from tests.data.written import GOOD, LINE, put
+
+Kind = Literal["pairs", "examples"]
+OnBadRow = Literal["error", "drop"]
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 NAMES = st.sampled_from(["a.jsonl", "a.json", "a.jsonl.gz", "a.parquet", "a", "a.txt"])
@@ -35,7 +38,7 @@ PREFIXES = [
 ]
 
 
-def read_bytes(content: bytes, name: str, kind: str, on_bad_row: str) -> Dataset | None:
+def read_bytes(content: bytes, name: str, kind: Kind, on_bad_row: OnBadRow) -> Dataset | None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             return read_rows(put(Path(folder), content, name), kind=kind, on_bad_row=on_bad_row)
@@ -51,7 +54,7 @@ on_bad = st.sampled_from(["error", "drop"])
 @MANY
 @given(st.sampled_from(PREFIXES), st.binary(max_size=200), NAMES, kinds, on_bad, st.booleans())
 def test_no_bytes_raise_anything_but_a_data_error(
-    prefix: bytes, tail: bytes, name: str, kind: str, on_bad_row: str, packed: bool
+    prefix: bytes, tail: bytes, name: str, kind: Kind, on_bad_row: OnBadRow, packed: bool
 ) -> None:
     content = prefix + tail
     read_bytes(gzip.compress(content, 1) if packed else content, name, kind, on_bad_row)
@@ -116,7 +119,7 @@ shapes = [
 @MANY
 @given(rows=st.lists(st.one_of(shapes), min_size=1, max_size=4), as_array=st.booleans(), kind=kinds)
 def test_any_json_rows_are_read_or_counted_and_none_is_lost(
-    rows: list[Any], as_array: bool, kind: str
+    rows: list[Any], as_array: bool, kind: Kind
 ) -> None:
     text = json.dumps(rows) if as_array else "\n".join(map(json.dumps, rows))
     dataset = read_bytes(text.encode(), "a.jsonl", kind, "drop")

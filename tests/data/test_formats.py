@@ -103,7 +103,7 @@ def test_each_assistant_turn_is_one_example_or_counted_with_its_reason(conversat
     for index, part in zip(replies, parts, strict=True):
         if isinstance(part, Parts):
             assert part == Parts(tuple(conversation[:index]), (conversation[index].content,))
-            Example(part.prompt, *part.completions, SOURCE)
+            Example(part.prompt, part.completions[0], SOURCE)
         else:
             assert part.reason in ("empty_completion", "empty_prompt", "prompt_ends_in_assistant")
 

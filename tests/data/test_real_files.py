@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_a_bad_row_of_a_public_file_is_named(test_data: Path) -> None:
 
 @pytest.mark.parametrize(("turns", "rows"), [("all", 503), ("last", 69)])
 def test_support_conversations_give_each_assistant_turn_with_text(
-    turns: str, rows: int, test_data: Path
+    turns: Literal["all", "last"], rows: int, test_data: Path
 ) -> None:
     dataset = read_rows(test_data / "support_tau_retail_sft.jsonl", kind="examples", sft_turns=turns)
     assert (dataset.format, len(dataset.rows)) == ("messages", rows)
@@ -101,7 +102,9 @@ def test_support_conversations_give_each_assistant_turn_with_text(
     ],
 )
 @pytest.mark.parametrize("kind", ["pairs", "examples"])
-def test_ratings_of_single_replies_are_refused_by_name(name: str, kind: str, test_data: Path) -> None:
+def test_ratings_of_single_replies_are_refused_by_name(
+    name: str, kind: Literal["pairs", "examples"], test_data: Path
+) -> None:
     with pytest.raises(DataError, match="each row rates one completion"):
         read_rows(test_data / name, kind=kind)
 

@@ -188,7 +188,7 @@ def test_settings_that_contradict_each_other_are_refused_before_the_model_runs(
 
     elsewhere = ({**evaluated.replies[0], "prompt_id": "elsewhere"},)
     del tiny_policy.model.model  # whoever runs it fails
-    for message, changes in {
+    refused: dict[str, dict[str, Any]] = {
         "has nothing to score": {"settings": EvaluateRecipe()},
         "needs a judge": {"judge": None, "against": evaluated},
         "holds no replies": {"against": dataclasses.replace(evaluated, replies=())},
@@ -199,7 +199,8 @@ def test_settings_that_contradict_each_other_are_refused_before_the_model_runs(
             "settings": WRITING.model_copy(update={"judge": "no_such:judge"}),
         },
         "label": {"label": "../x"},
-    }.items():
+    }
+    for message, changes in refused.items():
         with pytest.raises(RecipeError, match=message):
             evaluate(**changes)
 

@@ -105,11 +105,12 @@ def lineage(kind: str, status: str) -> dict[str, Any]:
 
 
 def _write_events(run: RunFolder, events: Sequence[dict[str, Any]], ending: str, step: int) -> None:
-    last = {
+    endings: dict[str, dict[str, Any]] = {
         "stop": {"reason": "done", "best_step": step, "seconds": 4331.7, "pairs_per_second": 0.89}
         | {"peak_memory_bytes": 3_412_000_000},
         "failed": {"message": "step 40: the loss is not finite; the weights were left as they were"},
-    }.get(ending, {})
+    }
+    last = endings.get(ending, {})
     records = [*events] + ([] if ending == "none" else [{"event": ending, "step": step, **last}])
     lines = [{"v": 1, "time": 1741079564.0 + 36 * place, **record} for place, record in enumerate(records)]
     write_json_lines(run.events_path, lines)
