@@ -81,7 +81,9 @@ class Loop:
         self.state = LoopState()
         self.order = BatchOrder(len(prepared.train), recipe.train.batch_size, recipe.train.seed)
         self.num_steps = self.order.num_steps(recipe.train.epochs, recipe.train.max_steps)
-        self.accelerator = make_accelerator(recipe, prepared.policy.device, run.path, tracker=recipe.tracking.tracker)
+        self.accelerator = make_accelerator(
+            recipe, prepared.policy.device, run.path, tracker=recipe.tracking.tracker
+        )
         self.scorer = autocast_scorer(self.accelerator)
         self.reference: Reference | None = None
 
