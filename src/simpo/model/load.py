@@ -15,7 +15,8 @@ from simpo.recipe import AdapterRecipe, ModelRecipe
 from simpo.runs.checkpoint import best_model_folder
 from simpo.runs.folder import is_run_folder
 
-_HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+# README.md names the licence, which the card of an exported model repeats.
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
 
 
 @dataclass(slots=True)
@@ -77,9 +78,7 @@ def load_policy(recipe: ModelRecipe, *, device: torch.device) -> Policy:
 
         model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     model.eval()
-    digest = (
-        _folder_hash(base) if adapter is None else _joined_hash(_folder_hash(base), _folder_hash(adapter))
-    )
+    digest = model_hash(folder, base if adapter else None)
     stops = stop_token_ids(model, tokenizer)
     return Policy(model, tokenizer, device, recipe.name, folder, digest, stops, parent, adapter is not None)
 
@@ -192,6 +191,12 @@ def _base_of(adapter: Path) -> str:
         raise RecipeError(f"cannot read adapter_config.json: {error}", where=str(adapter)) from error
 
 
+def model_hash(folder: Path, base: Path | None = None) -> str:
+    """The hash of the model that a folder holds; for an adapter, together with its base, which `base` names."""
+    own = _folder_hash(folder)
+    return own if base is None else hashlib.sha256(f"{_folder_hash(base)}{own}".encode()).hexdigest()
+
+
 def _folder_hash(folder: Path) -> str:
     """sha256 over names and contents of what decides the model's numbers: weights and configuration."""
     names = sorted(
@@ -204,7 +209,3 @@ def _folder_hash(folder: Path) -> str:
         with path.open("rb") as file:
             digest.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def _joined_hash(*hashes: str) -> str:
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()

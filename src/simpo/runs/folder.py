@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,8 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from simpo.errors import RecipeError, RunFailed, SimpoError
 from simpo.recipe import LoadedRecipe, load_recipe
+
+_AFTER_FULL_DISK = "free some space and go on with `simpo train --resume`: what was saved before is intact"
 
 
 class RunFolder:
@@ -106,19 +111,28 @@ def is_run_folder(path: Path) -> bool:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into errors that name the path and what to do."""
+def storage_errors(path: Path, *, fix: str = _AFTER_FULL_DISK) -> Iterator[None]:
+    """Turn refusals to write into errors that name the path; `fix` says what to do once there is space again.
+
+    safetensors reports a refusal as an error of its own, with the operating system's number in the text.
+    """
     try:
         yield
     except SimpoError:
         raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            fix = "free some space and go on with `simpo train --resume`: what was saved before is intact"
+    except (OSError, SafetensorError) as error:
+        number = error.errno if isinstance(error, OSError) else _number_in(str(error))
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise RunFailed(
                 "the disk is full; nothing half-written was kept", where=str(path), fix=fix
             ) from error
-        raise RunFailed(f"cannot write: {error.strerror or error}", where=str(path)) from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise RunFailed(f"cannot write: {reason}", where=str(path)) from error
+
+
+def _number_in(text: str) -> int | None:
+    found = re.search(r"\(os error (\d+)\)", text)
+    return int(found.group(1)) if found else None
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
