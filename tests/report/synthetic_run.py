@@ -51,10 +51,12 @@ def recipe(folder: Path, method: str = "simpo") -> LoadedRecipe:
     return resolve_recipe(values, ["train.lr=8e-7"], where="recipes/harbor.yaml")
 
 
-def write_run(folder: Path, *, ending: str = "stop", evaluated: bool = True, steps: int = STEPS) -> Path:
+def write_run(
+    folder: Path, *, method: str = "simpo", ending: str = "stop", evaluated: bool = True, steps: int = STEPS
+) -> Path:
     """A preference run. `ending` is the last event: stop, interrupted, failed, or none for a run that goes on."""
     status = {"stop": "done", "none": "running"}.get(ending, ending)
-    run = RunFolder.create(recipe(folder), lineage("preference", status))
+    run = RunFolder.create(recipe(folder, method), lineage("preference", status))
     taken = steps if ending == "stop" else steps // 3
     _write_events(run, preference_events(steps, taken), ending, taken)
     write_json(run.rendering_path, rendering())

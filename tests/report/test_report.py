@@ -242,6 +242,41 @@ def test_a_loss_of_accuracy_replies_that_run_on_and_repetition_are_called_out(ru
     assert "Replies repeat themselves more" in words
 
 
+def test_a_reward_against_a_reference_is_not_compared_with_before_training(tmp_path: Path) -> None:
+    words = page_of(write_run(tmp_path / "run", method="dpo")).words
+    assert "the model it began as has 50 % by construction" in words
+    assert "its accuracy before training says nothing" in words
+    assert "DPO raised" not in words
+
+
+def test_an_early_stop_and_the_step_that_was_kept_are_told(run: Path) -> None:
+    def stopped_early(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [*events[:-1], {**events[-1], "reason": "early_stop", "best_step": 80}]
+
+    edit_events(run, stopped_early)
+    words = page_of(run).words
+    assert "Training stopped early: the validation loss no longer fell." in words
+    assert "The model kept is that of step 80, where the validation loss was lowest." in words
+
+
+def test_warnings_and_notes_of_the_run_are_read_before_the_figures(run: Path) -> None:
+    def noted(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        first = {**events[0], "warnings": ["train.lr 1e-5 is high"]}
+        return [first, {"event": "note", "step": 3, "message": "checkpoint 2 is torn"}, *events[1:]]
+
+    edit_events(run, noted)
+    top = page_of(run).words.split("Training curves")[0]
+    assert "Warned at the start: train.lr 1e-5 is high" in top
+    assert "Noted on the way: checkpoint 2 is torn" in top
+
+
+def test_an_evaluation_before_training_alone_is_labelled_so(run: Path) -> None:
+    (run / "evaluation" / "after.json").unlink()
+    page = page_of(run)
+    assert "before training" in page.words.split("Training curves")[0]
+    assert "The trained model has not been evaluated" in page.words
+
+
 def test_evaluations_on_different_data_are_called_not_comparable(run: Path) -> None:
     edit_json(run / "evaluation" / "before.json", data={"name": "other.jsonl", "hash": "00" * 32})
     assert "measured on different data" in page_of(run).words

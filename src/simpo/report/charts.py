@@ -150,7 +150,7 @@ def _draw(axes: Axes, curve: Series) -> None:
     colour = _COLOURS[curve.colour]
     if curve.style == "dots":
         axes.plot(
-            x, y, color=colour, marker="o", markersize=5, markeredgecolor=PAPER, linewidth=1.2, zorder=3
+            x, y, color=colour, marker="o", markersize=6, markeredgecolor=PAPER, linewidth=1.2, zorder=3
         )
     elif curve.style == "line" and len(x) > 40:
         axes.plot(x, y, color=colour, alpha=0.3, linewidth=1)

@@ -91,7 +91,7 @@ def _validation(source: RunSource) -> list[SummaryRow]:
         return []
     first, best = measured[0], min(measured, key=lambda event: float(event["loss"]))
     when = f"step {whole(first['step'])} to step {whole(best['step'])}, where the loss is lowest"
-    unit = "over the pairs" if source.row_word == "pairs" else "nats per token"
+    unit = "mean over the pairs" if source.row_word == "pairs" else "nats per token"
     rows = [
         SummaryRow(
             "Validation loss", number(first["loss"], 3), number(best["loss"], 3), note=f"{unit}; {when}"
