@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +79,8 @@ def load_policy(recipe: ModelRecipe, *, device: torch.device) -> Policy:
     if adapter is not None:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        with without_peft_warning():
+            model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     model.eval()
     digest = model_hash(folder, base if adapter else None)
     stops = stop_token_ids(model, tokenizer)
@@ -100,12 +104,21 @@ def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, se
         base_model_name_or_path=str(base_folder),
     )
     try:
-        policy.model = get_peft_model(policy.model, config)
+        with without_peft_warning():
+            policy.model = get_peft_model(policy.model, config)
     except ValueError as error:
         raise RecipeError(
             f"adapter.target {adapter.target!r}: {error}", fix="set adapter.target: all-linear"
         ) from None
     policy.model.peft_config["default"].base_model_name_or_path = str(base_folder)
+
+
+@contextmanager
+def without_peft_warning() -> Iterator[None]:
+    """Silence a warning that nobody here can mend: peft asks transformers 5.2x for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".is_gradient_checkpointing", category=FutureWarning)
+        yield
 
 
 def stop_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:

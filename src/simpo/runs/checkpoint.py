@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from simpo.errors import CheckFailed, RecipeError
-from simpo.runs.folder import read_json, storage_errors, write_atomic, write_json
+from simpo.runs.folder import read_json, storage_errors, sync_folder, write_atomic, write_json
 
 MANIFEST = "manifest.json"
+OPTIMIZER = "optimizer.safetensors"  # its tensors and the random state; gone once the run is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,38 +38,46 @@ class Checkpoint:
 def save_checkpoint(checkpoints: Path, step: int, write: Callable[[Path], None]) -> tuple[Checkpoint, int]:
     """Let `write` fill a temporary folder, add a manifest of hashes, and rename it into place.
 
-    Returns the checkpoint and its size in bytes. A checkpoint of the same step is replaced. On any failure the folder
-    is removed and what was there before stays as it was.
+    Returns the checkpoint and its size in bytes. A checkpoint of the same step is replaced. On any failure the
+    temporary folder is removed and what was there before stays as it was. Raises RunFailed on a full disk.
     """
     final = checkpoints / _folder_name(step)
-    temporary = checkpoints / f".writing-{_folder_name(step)}-{os.getpid()}"
+    temporary = checkpoints / f".writing-{final.name}"
     with storage_errors(final):
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir(parents=True)
             write(temporary)
             size = _write_manifest(temporary)
-            if final.exists():
-                retired = checkpoints / f".retired-{final.name}-{os.getpid()}"
-                final.rename(retired)
-                temporary.rename(final)
-                shutil.rmtree(retired)
-            else:
-                temporary.rename(final)
+            _put_in_place(temporary, final)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     return Checkpoint(final, step), size
 
 
-def verify(path: Path) -> None:
-    """Check every file of a checkpoint against its manifest; CheckFailed names the first that differs."""
-    manifest_path = path / MANIFEST
+def recover(checkpoints: Path) -> None:
+    """Put back what a process that was killed while replacing a checkpoint had moved, and sweep what it left behind."""
+    with storage_errors(checkpoints):
+        for replaced in checkpoints.glob(".replaced-step-*"):
+            final = checkpoints / replaced.name.removeprefix(".replaced-")
+            if not final.exists():
+                replaced.rename(final)
+        _sweep(checkpoints)
+
+
+def verify(path: Path, part: str = "") -> None:
+    """Check the files of a checkpoint (below `part`, where given) against its manifest.
+
+    Raises CheckFailed naming the first that differs.
+    """
     try:
-        files = json.loads(manifest_path.read_text(encoding="utf-8"))["files"]
+        files = dict(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckFailed("the checkpoint has no readable manifest", where=str(path)) from None
     for name, expected in files.items():
+        if not name.startswith(part):
+            continue
         file = path / name
         if not file.is_file():
             raise CheckFailed(f"the checkpoint lacks {name}", where=str(path))
@@ -77,57 +86,79 @@ def verify(path: Path) -> None:
 
 
 def latest_checkpoint(checkpoints: Path, warn: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that verifies; each newer one that does not is named through `warn`."""
+    """The newest checkpoint that verifies, or None.
+
+    Each newer one that does not verify is named through `warn` and renamed to `damaged-step-...`, so that no later
+    pruning takes it for the newest and removes a whole one in its favour.
+    """
     for step, path in sorted(_listed(checkpoints), reverse=True):
         try:
             verify(path)
         except CheckFailed as problem:
-            warn(f"{problem}; going back to the checkpoint before it")
+            aside = path.with_name(f"damaged-{path.name}")
+            with storage_errors(path):
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+            warn(f"{problem}; it now lies in {aside.name}, and the one before it is used")
             continue
         return Checkpoint(path, step)
     return None
 
 
-def set_best(checkpoints: Path, step: int) -> None:
-    """Point `best.json` to the checkpoint of this step."""
-    write_json(checkpoints / "best.json", {"step": step})
+def whole_checkpoint(checkpoints: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of this step if it is there and verifies."""
+    path = checkpoints / _folder_name(step)
+    try:
+        verify(path)
+    except CheckFailed:
+        return None
+    return Checkpoint(path, step)
+
+
+def set_best(checkpoints: Path, step: int | None) -> None:
+    """Point `best.json` to the checkpoint of this step; None for no best one yet."""
+    if step is None:
+        with storage_errors(checkpoints):
+            (checkpoints / "best.json").unlink(missing_ok=True)
+    else:
+        write_json(checkpoints / "best.json", {"step": step})
 
 
 def best_model_folder(run: Path) -> Path:
     """The model folder of a run's best checkpoint (its newest when none was named best), verified.
 
-    Raises RecipeError when the run has no checkpoint, CheckFailed when the one to use does not verify.
+    Raises RecipeError when the run has no checkpoint, CheckFailed when the one to use is missing or does not verify.
     """
     checkpoints = run / "checkpoints"
-    best = checkpoints / "best.json"
-    listed = dict(_listed(checkpoints))
-    step = read_json(best).get("step") if best.exists() else max(listed, default=None)
-    if step not in listed:
+    step = _best_step(checkpoints)
+    if step is None:
+        step = max(dict(_listed(checkpoints)), default=None)
+    if step is None:
         raise RecipeError("the run has no checkpoint yet", where=str(run), fix="let it train, or resume it")
-    verify(listed[step])
-    return listed[step] / "model"
+    path = checkpoints / _folder_name(step)
+    verify(path, "model")  # the optimizer state beside it is twice as large and not asked for
+    return path / "model"
 
 
 def prune(checkpoints: Path, *, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints and the best, and what killed writers left behind."""
-    best_file = checkpoints / "best.json"
-    best = read_json(best_file).get("step") if best_file.exists() else None
+    best = _best_step(checkpoints)
     newest = sorted((step for step, _ in _listed(checkpoints)), reverse=True)[:keep]
-    for step, path in _listed(checkpoints):
-        if step not in newest and step != best:
-            doomed = checkpoints / f".retired-{path.name}"
-            path.rename(doomed)
-            shutil.rmtree(doomed)
-    for leftover in [*checkpoints.glob(".writing-*"), *checkpoints.glob(".retired-*")]:
-        shutil.rmtree(leftover, ignore_errors=True)
+    with storage_errors(checkpoints):
+        for step, path in _listed(checkpoints):
+            if step not in newest and step != best:
+                path.rename(path.with_name(f".removing-{path.name}"))
+        _sweep(checkpoints)
 
 
-def drop_optimizer(checkpoint: Checkpoint) -> None:
-    """Remove the optimizer state of a finished run's checkpoint: it is twice the size of the model and has no user."""
-    manifest = read_json(checkpoint.path / MANIFEST)
-    files = {name: digest for name, digest in manifest["files"].items() if name != "optimizer.safetensors"}
-    write_json(checkpoint.path / MANIFEST, {**manifest, "files": files})
-    (checkpoint.path / "optimizer.safetensors").unlink(missing_ok=True)
+def drop_optimizers(checkpoints: Path) -> None:
+    """Remove the optimizer states of a finished run: each is twice the size of the model and has no user."""
+    for _, path in _listed(checkpoints):
+        manifest = read_json(path / MANIFEST)
+        files = {name: digest for name, digest in manifest["files"].items() if name != OPTIMIZER}
+        write_json(path / MANIFEST, {**manifest, "files": files})
+        with storage_errors(path):
+            (path / OPTIMIZER).unlink(missing_ok=True)
 
 
 def _folder_name(step: int) -> str:
@@ -139,13 +170,37 @@ def _listed(checkpoints: Path) -> list[tuple[int, Path]]:
     return [(int(path.name[5:]), path) for path in found]
 
 
+def _best_step(checkpoints: Path) -> int | None:
+    best = checkpoints / "best.json"
+    return read_json(best).get("step") if best.exists() else None
+
+
+def _put_in_place(temporary: Path, final: Path) -> None:
+    replaced = final.with_name(f".replaced-{final.name}")
+    if final.exists():
+        # Two renames, since no single one replaces a folder: `recover` mends what a kill between them leaves.
+        shutil.rmtree(replaced, ignore_errors=True)
+        final.rename(replaced)
+    temporary.rename(final)
+    sync_folder(final.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sweep(checkpoints: Path) -> None:
+    for kind in (".writing-*", ".replaced-*", ".removing-*"):
+        for leftover in checkpoints.glob(kind):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def _write_manifest(folder: Path) -> int:
     files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
-    for path in files.values():
+    content = {"schema": 1, "files": {name: _file_hash(path) for name, path in files.items()}}
+    for path in files.values():  # after the hashing, which gives the system time to write on its own
         with path.open("rb+") as file:
             os.fsync(file.fileno())
-    content = {"schema": 1, "files": {name: _file_hash(path) for name, path in files.items()}}
     write_atomic(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
+    for inner in {path.parent for path in files.values()} | {folder}:
+        sync_folder(inner)
     return sum(path.stat().st_size for path in files.values())
 
 

@@ -7,8 +7,8 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from simpo.errors import RecipeError, RunFailed, SimpoError
+from simpo.errors import RecipeError, RunFailed
 from simpo.recipe import LoadedRecipe, load_recipe
 
 _AFTER_FULL_DISK = "free some space and go on with `simpo train --resume`: what was saved before is intact"
@@ -40,17 +40,18 @@ class RunFolder:
         """Make the folder of a new run, recipe and lineage in it, by one rename; RecipeError when it holds anything."""
         final = cls(loaded.recipe.output)
         final.require_free()
-        with storage_errors(final.path):
+        with _refused_path(final.path):
             final.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = cls(tempfile.mkdtemp(prefix=f".{final.path.name}.", dir=final.path.parent))
+            temporary = cls(_beside(final.path))
+            temporary.path.mkdir()
         try:
             with storage_errors(final.path):
                 temporary.checkpoints.mkdir()
                 temporary.evaluation.mkdir()
             write_atomic(temporary.recipe_path, loaded.to_yaml())
             write_json(temporary.lineage_path, lineage)
+            final.require_free()  # a second process may have been as quick
             with storage_errors(final.path):
-                temporary.path.chmod(0o755)
                 temporary.path.rename(final.path)
         except BaseException:
             shutil.rmtree(temporary.path, ignore_errors=True)
@@ -58,9 +59,12 @@ class RunFolder:
         return final
 
     def require_free(self) -> None:
-        """RecipeError when the folder exists and holds anything: nothing is ever overwritten."""
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
-            return
+        """RecipeError when the folder exists and holds anything (nothing is ever overwritten) or cannot be made."""
+        with _refused_path(self.path):
+            free = not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir()))
+            if free:
+                _require_writable(self.path)
+                return
         hint = f"go on with it by `simpo train --resume {self.path}`, or " if is_run_folder(self.path) else ""
         fix = f"{hint}choose another `output`"
         raise RecipeError("the run folder exists already; nothing was changed", where=str(self.path), fix=fix)
@@ -94,13 +98,17 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process alone; RecipeError when another process holds it."""
-        with storage_errors(self.path), (self.path / ".lock").open("a") as file:
+        """Hold the folder for this process alone; RecipeError when another one holds it or it cannot be written."""
+        with _refused_path(self.path):
+            file = (self.path / ".lock").open("a")
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RecipeError(
-                    "another process is writing to this run folder", where=str(self.path)
+                    "another process is writing to this run folder",
+                    where=str(self.path),
+                    fix="wait for it, or stop it",
                 ) from None
             yield
 
@@ -118,16 +126,16 @@ def storage_errors(path: Path, *, fix: str = _AFTER_FULL_DISK) -> Iterator[None]
     """
     try:
         yield
-    except SimpoError:
-        raise
     except (OSError, SafetensorError) as error:
         number = error.errno if isinstance(error, OSError) else _number_in(str(error))
-        if number in (errno.ENOSPC, errno.EDQUOT):
-            raise RunFailed(
-                "the disk is full; nothing half-written was kept", where=str(path), fix=fix
-            ) from error
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise RunFailed(f"cannot write: {reason}", where=str(path)) from error
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            reason = "the disk is full"
+        elif number == errno.EFBIG:
+            reason = "the file is larger than is allowed here (see `ulimit -f`)"
+        else:
+            raise RunFailed(f"cannot write: {reason}", where=str(path)) from error
+        raise RunFailed(f"{reason}; nothing half-written was kept", where=str(path), fix=fix) from error
 
 
 def _number_in(text: str) -> int | None:
@@ -135,21 +143,60 @@ def _number_in(text: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
+@contextmanager
+def _refused_path(path: Path) -> Iterator[None]:
+    """A path that the operating system refuses before anything was written is a path to choose anew."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunFailed("the disk is full", where=str(path), fix="free some space") from error
+        reason = error.strerror or str(error)
+        raise RecipeError(
+            f"cannot write here: {reason}", where=str(path), fix="choose a folder you may write to"
+        ) from error
+
+
+def _require_writable(path: Path) -> None:
+    """RecipeError where the nearest folder that exists takes no new files: better before an hour of preparation."""
+    nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise RecipeError(
+            "cannot write here: not a folder, or not one you may write to",
+            where=str(nearest),
+            fix="choose another `output`",
+        )
+
+
+def _beside(path: Path) -> Path:
+    """A name that nothing has, in the folder of `path`, so that a rename takes it there."""
+    path = path.absolute()
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file so that a reader sees the old contents or the new, never a part; a failure leaves the old ones."""
     payload = data.encode("utf-8") if isinstance(data, str) else data
+    temporary = _beside(path)
     with storage_errors(path):
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            os.replace(temporary, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: without it a power cut may undo a rename that was long done."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -25,9 +25,16 @@ class LoadedModel(Protocol):
 
 
 def first_lineage(
-    recipe: Recipe, policy: LoadedModel, datasets: dict[str, Dataset], hashes: dict[str, str]
+    recipe: Recipe,
+    policy: LoadedModel,
+    datasets: dict[str, Dataset],
+    hashes: dict[str, str],
+    token_hashes: dict[str, str],
 ) -> dict[str, Any]:
-    """The contents of run.json as a run begins."""
+    """The contents of run.json as a run begins.
+
+    hashes and token_hashes: of each data set's rows, and of the token ids that they were rendered to.
+    """
     return {
         "schema": 1,
         "kind": "preference" if METHODS[recipe.method.name].pairwise else "sft",
@@ -36,7 +43,10 @@ def first_lineage(
         "simpo_version": simpo.__version__,
         "code_version": code_version(),
         "method": recipe.method.describe(),
-        "data": {name: _describe_data(dataset, hashes[name]) for name, dataset in datasets.items()},
+        "data": {
+            name: {**_describe_data(dataset, hashes[name]), "tokens_hash": token_hashes[name]}
+            for name, dataset in datasets.items()
+        },
         "model": {
             "name": policy.name,
             "hash": policy.hash,

@@ -16,9 +16,10 @@ from simpo.recipe import LoadedRecipe, Recipe
 from simpo.records import Dataset, TokenGroup
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder
-from simpo.train.loop import Listener, autocast_scorer, make_accelerator
+from simpo.train.accelerator import autocast_scorer, make_accelerator, matmul_precision
+from simpo.train.loop import Listener
 from simpo.train.prepare import Prepared, Progress, load_data, make_renderer
-from simpo.train.run import matmul_precision, resume, train
+from simpo.train.run import resume, train
 
 BEFORE, AFTER = "before", "after"
 

@@ -16,9 +16,8 @@ from simpo.model.load import choose_device, load_policy
 from simpo.recipe import Recipe, resolve_recipe
 from simpo.runs.folder import RunFolder, is_run_folder
 from simpo.study.align import objective_of, run_reference
-from simpo.train.loop import autocast_scorer, make_accelerator
+from simpo.train.accelerator import autocast_scorer, make_accelerator, matmul_precision
 from simpo.train.prepare import Progress, make_renderer
-from simpo.train.run import matmul_precision
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,18 @@ from types import FrameType
 
 
 class StopRequest:
-    """Set by SIGINT or SIGTERM, read by the loop between steps; a second signal interrupts at once."""
+    """Set by SIGINT or SIGTERM.
+
+    While `patient` is set, the first signal only asks: the training loop sees it between two steps, saves and stops. A
+    second signal, and any while nothing patient is going on, raises KeyboardInterrupt at once.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self.patient = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested or not self.patient:
             raise KeyboardInterrupt
         self.requested = True
 
@@ -33,4 +38,5 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: a handler that was not set from Python, which Python cannot put back
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

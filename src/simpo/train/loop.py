@@ -6,31 +6,30 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from simpo.core.logps import SequenceLogps
 from simpo.data.batches import BatchOrder, micro_batches
 from simpo.errors import Interrupted, RecipeError, RunFailed
 from simpo.model.reference import Reference
-from simpo.model.score import Scorer, score, score_all, score_in_batches
 from simpo.model.weights import load_weights, save_weights
-from simpo.recipe import LoadedRecipe, Recipe, warnings_for
-from simpo.records import TokenGroup
+from simpo.recipe import Recipe, warnings_for
 from simpo.runs.checkpoint import (
+    OPTIMIZER,
     Checkpoint,
-    drop_optimizer,
-    latest_checkpoint,
+    drop_optimizers,
     prune,
     save_checkpoint,
     set_best,
+    whole_checkpoint,
 )
-from simpo.runs.events import EventLog
+from simpo.runs.events import EventLog, read_events
 from simpo.runs.folder import RunFolder
 from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
+from simpo.train.accelerator import autocast_scorer, make_accelerator
 from simpo.train.guard import StopRequest
 from simpo.train.optimizer import (
     learning_rate,
@@ -40,7 +39,8 @@ from simpo.train.optimizer import (
     set_learning_rate,
 )
 from simpo.train.prepare import Prepared, Progress, attach_adapter, make_reference, seed_everything
-from simpo.train.step import PairSums, train_step
+from simpo.train.step import train_step
+from simpo.train.validation import validation_figures
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -79,6 +79,7 @@ class Loop:
         self.listen, self.progress = listen, progress
         self.events = EventLog(run.events_path)
         self.state = LoopState()
+        self.saved: LoopState | None = None
         self.order = BatchOrder(len(prepared.train), recipe.train.batch_size, recipe.train.seed)
         self.num_steps = self.order.num_steps(recipe.train.epochs, recipe.train.max_steps)
         self.accelerator = make_accelerator(
@@ -98,28 +99,45 @@ class Loop:
         if self.listen is not None:
             self.listen(record)
 
-    def begin(self, checkpoint: Checkpoint | None) -> None:
+    def begin(self, checkpoint: Checkpoint | None, notes: Sequence[str] = ()) -> None:
         """Score the reference while the policy is still the starting one, then take up the checkpoint if any."""
         reset_peak_memory()
         policy, train = self.prepared.policy, self.recipe.train
         attach_adapter(self.recipe, policy, self.run.path)
-        self.reference = make_reference(self.recipe, self.prepared, self.scorer, self.progress)
+        if checkpoint is not None:
+            self._take_up(checkpoint)
+        self._open_story()
+        for note in notes:
+            self.emit("note", message=note)
+        try:
+            self.reference = make_reference(self.recipe, self.prepared, self.scorer, self._on_progress)
+        except _NoLongerWaited:
+            raise self._interruption() from None
         if checkpoint is not None:
             load_weights(policy, checkpoint.model, self.recipe.model)
-            self.state = LoopState(**checkpoint.state())
-            if self.state.best_step is not None:
-                set_best(self.run.checkpoints, self.state.best_step)
         if train.gradient_checkpointing:
             policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         policy.model.train()
         self.optimizer = make_optimizer(policy.model, train)
         seed_everything(train.seed)
-        if checkpoint is None:
-            self.emit("start", **self._plan())
+        if checkpoint is not None and not self._finished():
+            load_optimizer(self.optimizer, checkpoint.path / OPTIMIZER)
+
+    def _take_up(self, checkpoint: Checkpoint) -> None:
+        """Stand where the checkpoint stands, with its best one if that is still whole."""
+        self.state = _read_state(checkpoint)
+        best = self.state.best_step
+        if best not in (None, checkpoint.step) and whole_checkpoint(self.run.checkpoints, best) is None:
+            self.state.best_step, self.state.best_loss = None, None  # the next evaluation names a new one
+        set_best(self.run.checkpoints, self.state.best_step)
+        self.saved = replace(self.state)
+
+    def _open_story(self) -> None:
+        """The first event: `start`, or `resume` where an earlier process got as far as that."""
+        if any(event["event"] == "start" for event in read_events(self.run.events_path)):
+            self.emit("resume", evaluated=self.state.evaluated_step == self.state.step, steps=self.num_steps)
         else:
-            load_optimizer(self.optimizer, checkpoint.path / "optimizer.safetensors")
-            self.emit("resume", evaluated=self.state.evaluated_step == self.state.step)
-        self.run.update_lineage(status="running")
+            self.emit("start", **self._plan())
 
     def run_to_end(self) -> None:
         """Step until the plan is done or validation no longer improves; evaluate and save on the way."""
@@ -135,8 +153,11 @@ class Loop:
             self._finish()
             return
         self._save()
+        raise self._interruption()
+
+    def _interruption(self) -> Interrupted:
         self.emit("interrupted")
-        raise Interrupted(
+        return Interrupted(
             f"interrupted at step {self.state.step} of {self.num_steps}; the state is saved",
             where=str(self.run.path),
             fix=f"go on with `simpo train --resume {self.run.path}`",
@@ -159,7 +180,8 @@ class Loop:
                 max_grad_norm=self.recipe.train.max_grad_norm,
             )
         except RunFailed:
-            self._save()  # the weights are as the last good step left them
+            # The weights are as the last good step left them, good or not: nothing older makes way for them.
+            self._save(keep_older=True)
             raise
         seconds = time.perf_counter() - started
         self.state.step += 1
@@ -190,24 +212,18 @@ class Loop:
         """Evaluate on validation, note the best, save; False when the user asked to stop in the middle."""
         state, started = self.state, time.perf_counter()
         if self.prepared.validation:
+            self.optimizer.zero_grad(set_to_none=True)  # their memory is the evaluation's until the next step
             try:
                 figures = validation_figures(
                     self.prepared,
                     self.scorer,
                     self.reference,
                     self.recipe.evaluate.batch_size,
-                    self._on_evaluation,
+                    lambda done, total: self._on_progress("evaluating", done, total),
                 )
-            except _StopEvaluation:
+            except _NoLongerWaited:
                 return False
-            loss = figures["loss"]
-            # The untrained start is measured but cannot win: a run's result is something it trained.
-            better = (
-                state.step > 0 and loss is not None and (state.best_loss is None or loss < state.best_loss)
-            )
-            state.evaluations_without_gain += state.step > 0 and not better
-            if better:
-                state.best_loss, state.best_step, state.evaluations_without_gain = loss, state.step, 0
+            better = self._note_loss(figures["loss"])
             self.emit(
                 "evaluate",
                 epoch=round(state.step / self.order.steps_per_epoch, 4),
@@ -217,29 +233,48 @@ class Loop:
                 **figures,
             )
         state.evaluated_step = state.step
-        if state.step > 0:
-            self._save()
+        self._save()
         return True
 
-    def _on_evaluation(self, done: int, total: int) -> None:
-        if self.progress is not None:
-            self.progress("evaluating", done, total)
-        if self.stop.requested:
-            raise _StopEvaluation
+    def _note_loss(self, loss: float | None) -> bool:
+        """Whether this validation loss is the best so far; the untrained start is measured but cannot win."""
+        state = self.state
+        if state.step == 0:
+            return False
+        better = loss is not None and (state.best_loss is None or loss < state.best_loss)
+        if better:
+            state.best_loss, state.best_step, state.evaluations_without_gain = loss, state.step, 0
+        else:
+            state.evaluations_without_gain += 1
+        return better
 
-    def _save(self) -> None:
+    def _on_progress(self, what: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(what, done, total)
+        if self.stop.requested:
+            raise _NoLongerWaited
+
+    def _save(self, *, keep_older: bool = False) -> None:
+        """Save the state, unless it is the start (which the recipe holds) or saved already."""
         started = time.perf_counter()
         policy, state = self.prepared.policy, self.state
+        if state.step == 0 or state == self.saved:
+            return
+        _require_finite_weights(policy.model, state.step)
+        self.events.sync()
 
         def write(folder: Path) -> None:
             save_weights(policy, folder / "model")
-            save_optimizer(self.optimizer, folder / "optimizer.safetensors")
+            if not self._finished():  # the last checkpoint of a run is for use, not for going on
+                save_optimizer(self.optimizer, folder / OPTIMIZER)
             (folder / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
 
         checkpoint, size = save_checkpoint(self.run.checkpoints, state.step, write)
+        self.saved = replace(state)
         if state.best_step == state.step:
             set_best(self.run.checkpoints, state.step)
-        prune(self.run.checkpoints, keep=self.recipe.train.keep_checkpoints)
+        if not keep_older:
+            prune(self.run.checkpoints, keep=self.recipe.train.keep_checkpoints)
         path = str(checkpoint.path.relative_to(self.run.path))
         self.emit("checkpoint", path=path, bytes=size, seconds=time.perf_counter() - started)
 
@@ -248,26 +283,24 @@ class Loop:
         state, checkpoints = self.state, self.run.checkpoints
         best = state.best_step or state.step
         set_best(checkpoints, best)
-        prune(checkpoints, keep=1)
-        newest = latest_checkpoint(checkpoints, lambda note: self.emit("note", message=note))
-        if newest is not None:
-            drop_optimizer(newest)
-        reason = (
-            "early_stop"
-            if state.step < self.num_steps
-            else "max_steps"
-            if self.recipe.train.max_steps
-            else "done"
-        )
         self.emit(
             "stop",
-            reason=reason,
+            reason=self._reason(),
             best_step=best,
             seconds=state.seconds,
             pairs_per_second=state.pairs / state.seconds if state.seconds else 0.0,
             peak_memory_bytes=peak_memory_bytes(),
         )
+        # Done first and tidied after: a run that is killed in between is done, and only larger than it need be.
         self.run.update_lineage(status="done")
+        prune(checkpoints, keep=1)
+        drop_optimizers(checkpoints)
+
+    def _reason(self) -> str:
+        if self.state.step < self.num_steps:
+            return "early_stop"
+        whole_plan = self.order.num_steps(self.recipe.train.epochs, None)
+        return "max_steps" if self.num_steps < whole_plan else "done"
 
     def _plan(self) -> dict[str, Any]:
         train = self.recipe.train
@@ -289,71 +322,32 @@ class Loop:
         }
 
 
-class _StopEvaluation(Exception):
-    """Raised between two batches of an evaluation that the user no longer waits for."""
+class _NoLongerWaited(Exception):
+    """Raised between two batches of a scoring that the user no longer waits for."""
 
 
-def validation_figures(
-    prepared: Prepared,
-    scorer: Scorer,
-    reference: Reference | None,
-    batch_size: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> dict[str, float | None]:
-    """Loss, accuracy, margin and mean log-probabilities over the validation groups, each row counted once.
-
-    A figure that is not finite is None: JSON has no word for it, and it is never better than another.
-    """
-    groups, objective = prepared.validation, prepared.objective
-    policy = score_all(prepared.policy.model, groups, batch_size=batch_size, scorer=scorer, progress=progress)
-    baseline = None if reference is None else score_in_batches(reference, groups, batch_size)
-    losses = objective.losses(policy, baseline).double()
-    tokens = sum(group.num_completion_tokens for group in groups)
-    sums = PairSums()
-    if objective.method.pairwise:
-        sums.add(policy, objective.rewards(policy, baseline))
-    loss = float(losses.sum()) / objective.denominator(len(groups), tokens)
-    return {
-        name: value if value is None or math.isfinite(value) else None
-        for name, value in _with(loss, sums).items()
-    }
+def _read_state(checkpoint: Checkpoint) -> LoopState:
+    try:
+        return LoopState(**checkpoint.state())
+    except TypeError:
+        raise RecipeError(
+            "the checkpoint was written by another version of simpo",
+            where=str(checkpoint.path),
+            fix="go on with the version that run.json names, or start a new run",
+        ) from None
 
 
-def _with(loss: float, sums: PairSums) -> dict[str, float | None]:
-    return {"loss": loss, **_present(sums.means())}
+def _require_finite_weights(model: Any, step: int) -> None:
+    """RunFailed where a trained weight is not finite: such a checkpoint is worth less than the one before it."""
+    # Smallest and largest: one pass that copies nothing, and a NaN shows in both.
+    ends = [end for p in model.parameters() if p.requires_grad for end in torch.aminmax(p.detach())]
+    if all(math.isfinite(end) for end in ends):
+        return
+    raise RunFailed(
+        f"the weights are not finite after step {step}; they were not saved, and what was saved before is intact",
+        fix="lower train.lr, or set train.precision: float32",
+    )
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def make_accelerator(recipe: Recipe, device: torch.device, run: Path, *, tracker: str | None) -> Any:
-    """accelerate's handle on devices, mixed precision and trackers for one run."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    # Accelerate keeps one state a process and refuses a second precision; a run has its own.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if recipe.train.precision == "bf16" else "no",
-        log_with=tracker,
-        project_dir=str(run / "tracker") if tracker else None,
-    )
-    if accelerator.num_processes > 1:
-        raise RecipeError("several processes are not supported yet", fix="run `simpo train` as one process")
-    if tracker is not None:
-        values = LoadedRecipe(recipe, {}).flat()
-        config = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
-        accelerator.init_trackers(recipe.tracking.project, config=config)
-    return accelerator
-
-
-def autocast_scorer(accelerator: Any) -> Scorer:
-    """The plain scorer under the run's precision, the same for steps, evaluation and reference."""
-
-    def scorer(model: Any, groups: Sequence[TokenGroup]) -> SequenceLogps:
-        with accelerator.autocast():
-            return score(model, groups)
-
-    return scorer

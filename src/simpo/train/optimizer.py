@@ -29,8 +29,14 @@ def make_optimizer(model: Any, recipe: TrainRecipe) -> torch.optim.AdamW:
 
 
 def learning_rate(recipe: TrainRecipe, step: int, num_steps: int) -> float:
-    """Learning rate of step `step` (from 0): linear warm-up, then cosine, linear or constant to the last step."""
-    warmup = math.ceil(recipe.warmup * num_steps)
+    """Learning rate of step `step` (from 0): linear warm-up, then cosine, linear or constant to the last step.
+
+    Warm-up takes ceil(warmup * num_steps) steps, of which the first has lr / that many and the last has lr. The decay
+    would reach 0 one step after the last, so that no step is without effect.
+    """
+    warmup = math.ceil(
+        round(recipe.warmup * num_steps, 6)
+    )  # 0.07 * 100 is 7.000000000000001 in floating point
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
     progress = (step - warmup) / max(1, num_steps - warmup)
@@ -49,9 +55,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 def save_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
     """Write the optimizer's tensors, named `index.name`, with torch's random state beside them."""
-    tensors: dict[str, Tensor] = {"rng.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    tensors = {f"rng.{device}": state for device, state in _random_states().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"{index}.{name}"] = torch.as_tensor(value).contiguous()
@@ -60,14 +64,30 @@ def save_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
 
 def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
     """Put back what `save_optimizer` wrote, and the random state with it."""
-    tensors = load_file(path)
-    torch.set_rng_state(tensors.pop("rng.cpu"))
-    if "rng.cuda" in tensors:
-        cuda_state = tensors.pop("rng.cuda")
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state(cuda_state)
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
+    for name, value in load_file(path).items():
         index, _, leaf = name.partition(".")
-        state.setdefault(int(index), {})[leaf] = value
+        if index == "rng":
+            _set_random_state(leaf, value)
+        else:
+            state.setdefault(int(index), {})[leaf] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _random_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda:{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
+    if torch.backends.mps.is_available():
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _set_random_state(device: str, state: Tensor) -> None:
+    """Set one generator; a device that this machine lacks is passed over: its dropout cannot be drawn again here."""
+    if device == "cpu":
+        torch.set_rng_state(state)
+    elif device.startswith("cuda:") and int(device[5:]) < torch.cuda.device_count():
+        torch.cuda.set_rng_state(state, device)
+    elif device == "mps" and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state)

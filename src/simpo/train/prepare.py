@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from simpo.core.objective import Objective
 from simpo.data.read import read_rows
 from simpo.data.render import Rendered, Renderer, check_groups, render_rows
 from simpo.data.split import split_by_prompt
-from simpo.errors import DataError
+from simpo.errors import DataError, RecipeError
 from simpo.model.load import Policy, add_adapter, choose_device, load_policy
 from simpo.model.reference import AdapterOffReference, LiveReference, Reference, cache_key, precompute
 from simpo.model.score import Scorer
@@ -29,7 +30,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run about to begin. `train` and `validation` are token groups; `datasets` tells what they came from."""
+    """A run about to begin. `train` and `validation` are token groups; `datasets` tells what they came from.
+
+    hashes: of the rows of each data set. token_hashes: of what the model gets to see of them, so that another
+    template, tokenizer or length limit shows.
+    """
 
     policy: Policy
     renderer: Renderer
@@ -39,6 +44,7 @@ class Prepared:
     summary: dict[str, Any]
     datasets: dict[str, Dataset]
     hashes: dict[str, str]
+    token_hashes: dict[str, str]
 
 
 def load_data(recipe: Recipe) -> dict[str, Dataset]:
@@ -108,7 +114,9 @@ def render_dataset(
 def prepare(recipe: Recipe, progress: Progress | None = None) -> Prepared:
     """Load data first (its errors are the cheapest to find), then the policy, then render."""
     datasets = load_data(recipe)
+    _require_effect(recipe, datasets)
     policy = load_policy(recipe.model, device=choose_device(recipe.train.device))
+    _require_targets(recipe, policy.model)
     renderer = make_renderer(policy, recipe.data)
     rendered = {
         name: render_dataset(dataset, renderer, recipe.data.on_bad_row, progress)
@@ -125,7 +133,35 @@ def prepare(recipe: Recipe, progress: Progress | None = None) -> Prepared:
         {name: _summary(datasets[name], rendered[name], hashes[name]) for name in datasets},
         datasets,
         hashes,
+        {name: cache_key("tokens", part.groups) for name, part in rendered.items()},
     )
+
+
+def _require_effect(recipe: Recipe, datasets: dict[str, Dataset]) -> None:
+    """RecipeError for settings of evaluation during training where there is nothing to evaluate on."""
+    if "validation" in datasets:
+        return
+    for key in ("evaluate_every", "patience"):
+        if getattr(recipe.train, key) is not None:
+            raise RecipeError(
+                f"train.{key} has no effect: there are no validation rows",
+                fix="set data.validation or data.validation_fraction, or remove it",
+            )
+
+
+def _require_targets(recipe: Recipe, model: Any) -> None:
+    """RecipeError for a name in adapter.target that no module has: peft passes over one name of several in silence."""
+    if recipe.adapter.type == "none" or isinstance(recipe.adapter.target, str):
+        return
+    names = [name for name, _ in model.named_modules()]
+    for target in recipe.adapter.target:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            linear = [n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+            have = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+            raise RecipeError(
+                f"adapter.target {target!r} is the name of no module of this model",
+                fix=f"set adapter.target: all-linear, or take names from {have}",
+            )
 
 
 def make_reference(
@@ -166,9 +202,12 @@ def attach_adapter(recipe: Recipe, policy: Policy, run: Path) -> None:
     base = policy.folder
     if policy.merged:
         base = run / "base"
-        if not (base / "config.json").exists():
+        if not base.exists():
+            temporary = run / ".writing-base"
             with storage_errors(base):
-                save_weights(policy, base)
+                shutil.rmtree(temporary, ignore_errors=True)
+                save_weights(policy, temporary)
+                temporary.rename(base)
     add_adapter(policy, recipe.adapter, base_folder=base.resolve(), seed=recipe.train.seed)
 
 

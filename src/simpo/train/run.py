@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from simpo.data.render import rendering_json
 from simpo.errors import Interrupted, RecipeError, RunFailed
 from simpo.recipe import LoadedRecipe, Recipe
-from simpo.runs.checkpoint import Checkpoint, latest_checkpoint
+from simpo.runs.checkpoint import Checkpoint, latest_checkpoint, recover
 from simpo.runs.folder import RunFolder, write_json
 from simpo.runs.lineage import first_lineage
+from simpo.train.accelerator import matmul_precision, require_machine
 from simpo.train.guard import stop_on_signals
 from simpo.train.loop import Listener, Loop
 from simpo.train.prepare import Prepared, Progress, prepare, seed_everything
+
+Before = Callable[[RunFolder, Prepared], None]
 
 
 def train(
@@ -25,23 +26,27 @@ def train(
     *,
     listen: Listener | None = None,
     progress: Progress | None = None,
-    before: Callable[[RunFolder, Prepared], None] | None = None,
+    before: Before | None = None,
 ) -> RunFolder:
     """Train a new run from a recipe and return its folder.
 
     listen: called with every event as it is written. progress: called with (what, done, total) during preparation and
     evaluation. before: called once with the run and the starting policy, before the first step. Raises RecipeError and
     DataError with nothing written; RunFailed for a non-finite step or a full disk; Interrupted after SIGINT or SIGTERM,
-    with the state saved.
+    with the state saved; KeyboardInterrupt after a second one, or where there was no step to wait for.
     """
     recipe = loaded.recipe
     RunFolder(recipe.output).require_free()
+    require_machine(recipe)
     seed_everything(recipe.train.seed)
     prepared = prepare(recipe, progress)
-    lineage = first_lineage(recipe, prepared.policy, prepared.datasets, prepared.hashes)
+    lineage = first_lineage(
+        recipe, prepared.policy, prepared.datasets, prepared.hashes, prepared.token_hashes
+    )
     run = RunFolder.create(loaded, lineage)
-    write_json(run.rendering_path, rendering_json(prepared.train[:4], prepared.renderer))
-    return _run(run, recipe, prepared, None, listen, progress, before)
+    with run.locked():
+        _run(run, recipe, prepared, None, (), listen, progress, before)
+    return run
 
 
 def resume(
@@ -49,35 +54,46 @@ def resume(
     *,
     listen: Listener | None = None,
     progress: Progress | None = None,
-    before: Callable[[RunFolder, Prepared], None] | None = None,
+    before: Before | None = None,
 ) -> RunFolder:
     """Go on with an interrupted or killed run from its newest whole checkpoint, as if it had never stopped.
 
-    A finished run is left as it is. Arguments as in `train`. Raises RecipeError when the data or the starting model are
-    no longer the ones the run began with.
+    A finished run is left as it is; a run without a checkpoint begins anew in its folder. Arguments and errors as of
+    `train`; `before` is called again, with the starting policy, whatever step the run is at. Raises RecipeError when
+    the data, what it renders to, or the starting model are no longer the ones the run began with, and when another
+    process is at work on the run.
     """
     run = RunFolder.open(path)
-    lineage = run.lineage()
-    if lineage.get("status") == "done":
+    if run.lineage().get("status") == "done":
         return run
-    recipe = run.load_recipe().recipe
-    seed_everything(recipe.train.seed)
-    prepared = prepare(recipe, progress)
-    _require_same_start(run, lineage, prepared)
-    notes: list[str] = []
-    checkpoint = latest_checkpoint(run.checkpoints, notes.append)
-    return _run(run, recipe, prepared, checkpoint, listen, progress, before, notes)
+    with run.locked():
+        lineage = run.lineage()
+        if lineage.get("status") == "done":  # another process has just finished it
+            return run
+        recipe = run.load_recipe().recipe
+        require_machine(recipe)
+        seed_everything(recipe.train.seed)
+        prepared = prepare(recipe, progress)
+        _require_same_start(run, lineage, prepared)
+        recover(run.checkpoints)
+        notes: list[str] = []
+        checkpoint = latest_checkpoint(run.checkpoints, notes.append)
+        _run(run, recipe, prepared, checkpoint, notes, listen, progress, before)
+    return run
 
 
 def _require_same_start(run: RunFolder, lineage: dict[str, Any], prepared: Prepared) -> None:
-    began = {"model": lineage["model"]["hash"]} | {f"{k} data": v["hash"] for k, v in lineage["data"].items()}
-    now = {"model": prepared.policy.hash} | {
-        f"{name} data": digest for name, digest in prepared.hashes.items()
-    }
+    began, now = {"model": lineage["model"]["hash"]}, {"model": prepared.policy.hash}
+    for name, data in lineage["data"].items():
+        began |= {f"{name} data": data["hash"], f"rendering of the {name} data": data["tokens_hash"]}
+        now |= {
+            f"{name} data": prepared.hashes.get(name, "none"),
+            f"rendering of the {name} data": prepared.token_hashes.get(name, "none"),
+        }
     for what, digest in began.items():
-        if now.get(what) != digest:
+        if now[what] != digest:
             raise RecipeError(
-                f"the {what} is no longer what this run began with (hash {digest[:12]}, now {str(now.get(what))[:12]})",
+                f"the {what} is no longer what this run began with (hash {digest[:12]}, now {now[what][:12]})",
                 where=str(run.path),
                 fix="put it back, or start a new run",
             )
@@ -88,47 +104,39 @@ def _run(
     recipe: Recipe,
     prepared: Prepared,
     checkpoint: Checkpoint | None,
+    notes: list[str] | tuple[()],
     listen: Listener | None,
     progress: Progress | None,
-    before: Callable[[RunFolder, Prepared], None] | None,
-    notes: list[str] | None = None,
-) -> RunFolder:
-    with run.locked(), matmul_precision(recipe.train.precision):
+    before: Before | None,
+) -> None:
+    with _end_told(run), stop_on_signals() as stop, matmul_precision(recipe.train.precision):
+        run.update_lineage(status="running")
+        write_json(run.rendering_path, rendering_json(prepared.train[:4], prepared.renderer))
         if before is not None:
             before(run, prepared)
-        with stop_on_signals() as stop:
-            _run_loop(Loop(run, recipe, prepared, stop, listen, progress), checkpoint, notes or [])
-    return run
-
-
-def _run_loop(loop: Loop, checkpoint: Checkpoint | None, notes: list[str]) -> None:
-    try:
-        for note in notes:
-            loop.emit("note", message=note)
-        loop.begin(checkpoint)
-        loop.run_to_end()
-    except Interrupted:
-        loop.run.update_lineage(status="interrupted")
-        raise
-    except RunFailed as failure:
-        loop.emit("failed", message=str(failure))
-        loop.run.update_lineage(status="failed")
-        raise
-    finally:
-        loop.accelerator.end_training()
+        loop = Loop(run, recipe, prepared, stop, listen, progress)
+        stop.patient = True  # from here on there is a step to wait for and a state to save
+        try:
+            loop.begin(checkpoint, notes)
+            loop.run_to_end()
+        except RunFailed as failure:
+            with suppress(RunFailed):  # where the disk is full, the first error is the one to tell
+                loop.emit("failed", message=str(failure))
+            raise
+        finally:
+            loop.accelerator.end_training()
 
 
 @contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """For `bf16_matmul`, let oneDNN multiply float32 matrices in bfloat16 while the block runs; else change nothing."""
-    if precision != "bf16_matmul":
-        yield
-        return
-    mkldnn: Any = torch.backends.mkldnn
-    matmul = mkldnn.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
+def _end_told(run: RunFolder) -> Iterator[None]:
+    """Write into run.json how a run ended that did not come to its end."""
     try:
         yield
-    finally:
-        matmul.fp32_precision = before
+    except (Interrupted, KeyboardInterrupt):
+        with suppress(RunFailed):
+            run.update_lineage(status="interrupted")
+        raise
+    except BaseException:
+        with suppress(RunFailed):
+            run.update_lineage(status="failed")
+        raise

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from simpo.core.logps import SequenceLogps
+from simpo.core.logps import SequenceLogps, concatenate
 from simpo.core.objective import Objective
 from simpo.errors import RunFailed
 from simpo.model.reference import Reference
@@ -57,25 +57,32 @@ def train_step(
     tokens = sum(group.num_completion_tokens for group in groups)
     denominator = objective.denominator(len(groups), tokens)
     optimizer.zero_grad(set_to_none=True)
-    sums = PairSums()
-    loss = 0.0
+    losses: list[Tensor] = []
+    policies: list[SequenceLogps] = []
+    baselines: list[SequenceLogps] = []
     for batch in batches:
         policy = scorer(model, batch)
         baseline = None if reference is None else reference(batch)
-        losses = objective.losses(policy, baseline)
-        _require_finite(losses, batch)
-        accelerator.backward(losses.sum() / denominator)
-        loss += float(losses.detach().double().sum()) / denominator
-        if objective.method.pairwise:
-            sums.add(policy.detach(), objective.rewards(policy.detach(), baseline))
+        loss = objective.losses(policy, baseline)
+        accelerator.backward(loss.sum() / denominator)
+        # Kept on the device and read after the last micro-batch: a look at each would make a GPU wait each time.
+        losses.append(loss.detach())
+        policies.append(policy.detach())
+        baselines += [] if baseline is None else [baseline]
     grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), max_grad_norm))
+    seen = torch.cat(losses).cpu().double()
+    _require_finite(seen, concatenate(policies), groups)
     if not math.isfinite(grad_norm):
         raise RunFailed(
             f"the gradient is not finite (norm {grad_norm}); the step was refused and the weights are unchanged",
             fix="lower train.lr, or set train.precision: float32",
         )
     optimizer.step()
-    return StepRecord(loss, grad_norm, len(groups), tokens, **sums.means())
+    sums = PairSums()
+    if objective.method.pairwise:
+        policy = concatenate(policies)
+        sums.add(policy, objective.rewards(policy, concatenate(baselines) if baselines else None))
+    return StepRecord(float(seen.sum()) / denominator, grad_norm, len(groups), tokens, **sums.means())
 
 
 class PairSums:
@@ -87,8 +94,8 @@ class PairSums:
 
     def add(self, policy: SequenceLogps, rewards: Tensor) -> None:
         """Count [2B] completions in, chosen at even places."""
-        margins = (rewards[0::2] - rewards[1::2]).double()
-        means = policy.mean.double()
+        margins = (rewards[0::2] - rewards[1::2]).cpu().double()
+        means = policy.mean.cpu().double()
         self.pairs += len(margins)
         self.totals["chosen_logps"] += float(means[0::2].sum())
         self.totals["rejected_logps"] += float(means[1::2].sum())
@@ -100,13 +107,18 @@ class PairSums:
         return {name: total / self.pairs if self.pairs else None for name, total in self.totals.items()}
 
 
-def _require_finite(losses: Tensor, batch: Iterable[TokenGroup]) -> None:
-    finite = torch.isfinite(losses.detach())
+def _require_finite(losses: Tensor, policy: SequenceLogps, groups: Sequence[TokenGroup]) -> None:
+    """RunFailed where the loss of a row is not finite, or (SimPER, hinge) is although a log-probability is not."""
+    finite = torch.isfinite(losses)
+    finite &= torch.isfinite(policy.total.cpu()).view(len(losses), -1).all(dim=1)
     if bool(finite.all()):
         return
-    row = list(batch)[int((~finite).nonzero()[0])].row
+    broken = int((~finite).sum())
+    row = groups[int((~finite).nonzero()[0])].row
+    whose = f"row {row.id}" if broken == 1 else f"{broken} of the step's {len(groups)} rows, first {row.id}"
+    look = "lower train.lr, or set train.precision: float32"
     raise RunFailed(
-        f"the loss is not finite (row {row.id}); the step was refused and the weights are unchanged",
+        f"the loss is not finite ({whose}); the step was refused and the weights are unchanged",
         where=str(row.source),
-        fix="look at the row; lower train.lr, or set train.precision: float32",
+        fix=look if broken == len(groups) else f"look at the row; {look}",
     )

@@ -1,0 +1,102 @@
+"""accelerate's handle on device, mixed precision and trackers, and what a run refuses of this machine beforehand."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simpo.core.logps import SequenceLogps
+from simpo.errors import RecipeError
+from simpo.model.load import choose_device
+from simpo.model.score import Scorer, score
+from simpo.recipe import LoadedRecipe, Recipe
+from simpo.records import TokenGroup
+
+# Any one of a tracker's packages will do.
+_TRACKER_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX")}
+
+
+def require_machine(recipe: Recipe) -> None:
+    """RecipeError for what this machine cannot do, before anything is loaded or written.
+
+    accelerate itself passes over a tracker that is not installed without a word.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError("several processes are not supported yet", fix="run `simpo train` as one process")
+    tracker = recipe.tracking.tracker
+    if tracker is not None:
+        packages = _TRACKER_PACKAGES.get(tracker, (tracker,))
+        if not any(importlib.util.find_spec(package) for package in packages):
+            raise RecipeError(
+                f"tracking.tracker {tracker}: the package {packages[0]} is not installed",
+                fix=f"pip install {packages[0]}, or leave tracking.tracker out",
+            )
+    device = choose_device(recipe.train.device)
+    if recipe.train.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise RecipeError(
+            "train.precision bf16: this GPU has no bfloat16", fix="set train.precision: float32"
+        )
+
+
+def make_accelerator(recipe: Recipe, device: torch.device, run: Path, *, tracker: str | None) -> Any:
+    """accelerate's handle on devices, mixed precision and trackers for one run."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import GradientAccumulationPlugin
+
+    # Accelerate keeps one state a process and refuses a second precision; a run has its own.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if recipe.train.precision == "bf16" else "no",
+        log_with=tracker,
+        project_dir=str(run / "tracker") if tracker else None,
+        # Said aloud: else a number in the environment (`accelerate launch` sets one) would divide our losses again.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+    if accelerator.num_processes > 1:
+        raise RecipeError("several processes are not supported yet", fix="run `simpo train` as one process")
+    if tracker is not None:
+        values = LoadedRecipe(recipe, {}).flat()
+        config = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
+        accelerator.init_trackers(recipe.tracking.project, config=config)
+    return accelerator
+
+
+def autocast_scorer(accelerator: Any) -> Scorer:
+    """The plain scorer under the run's precision, the same for steps, evaluation and reference."""
+
+    def scorer(model: Any, groups: Sequence[TokenGroup]) -> SequenceLogps:
+        with accelerator.autocast():
+            return score(model, groups)
+
+    return scorer
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """For `bf16_matmul`, let oneDNN multiply float32 matrices in bfloat16 while the block runs; else change nothing.
+
+    A CPU without the units for it multiplies in float32 as before. RecipeError where torch has no such switch.
+    """
+    if precision != "bf16_matmul":
+        yield
+        return
+    matmul: Any = getattr(torch.backends.mkldnn, "matmul", None)
+    if matmul is None:
+        raise RecipeError(
+            f"train.precision bf16_matmul: torch {torch.__version__} has no switch for it",
+            fix="install torch 2.9 or newer, or set train.precision: float32",
+        )
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
