@@ -268,11 +268,8 @@ def evaluation(label: str, pairs: list[dict[str, Any]], replies: list[dict[str, 
     """The evaluation file of these pairs and replies."""
     wins = [float(pair["chosen_reward"] > pair["rejected_reward"]) for pair in pairs]
     accuracy = _interval(_mean(wins), len(wins))
-    parts = strata(
-        [pair["chosen_chars"] for pair in pairs],
-        [pair["rejected_chars"] for pair in pairs],
-        [pair["category"] for pair in pairs],
-    )
+    columns = ([pair[key] for pair in pairs] for key in ("chosen_chars", "rejected_chars", "category"))
+    parts = strata(*columns)
     total = _interval(0.57 if label == "before" else 0.66, len(pairs))
     preference = {
         "num_pairs": len(pairs),
