@@ -101,7 +101,6 @@ def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, se
         lora_dropout=adapter.dropout,
         target_modules=adapter.target,
         task_type="CAUSAL_LM",
-        base_model_name_or_path=str(base_folder),
     )
     try:
         with without_peft_warning():
@@ -110,6 +109,7 @@ def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, se
         raise RecipeError(
             f"adapter.target {adapter.target!r}: {error}", fix="set adapter.target: all-linear"
         ) from None
+    # Set now and not in the config before, where peft takes it for a mistake and warns.
     policy.model.peft_config["default"].base_model_name_or_path = str(base_folder)
 
 
