@@ -110,6 +110,7 @@ def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, se
             f"adapter.target {adapter.target!r}: {error}", fix="set adapter.target: all-linear"
         ) from None
     # Set now and not in the config before, where peft takes it for a mistake and warns.
+    # Only now: peft puts the folder that the weights were read from, which after a merge is not the whole model.
     policy.model.peft_config["default"].base_model_name_or_path = str(base_folder)
 
 

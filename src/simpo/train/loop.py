@@ -38,7 +38,14 @@ from simpo.train.optimizer import (
     save_optimizer,
     set_learning_rate,
 )
-from simpo.train.prepare import Prepared, Progress, attach_adapter, make_reference, seed_everything
+from simpo.train.prepare import (
+    Prepared,
+    Progress,
+    attach_adapter,
+    checkpoint_activations,
+    make_reference,
+    seed_everything,
+)
 from simpo.train.step import train_step
 from simpo.train.validation import validation_figures
 
@@ -116,7 +123,7 @@ class Loop:
         if checkpoint is not None:
             load_weights(policy, checkpoint.model, self.recipe.model)
         if train.gradient_checkpointing:
-            policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            checkpoint_activations(policy.model)
         policy.model.train()
         self.optimizer = make_optimizer(policy.model, train)
         seed_everything(train.seed)

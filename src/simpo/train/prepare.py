@@ -211,6 +211,20 @@ def attach_adapter(recipe: Recipe, policy: Policy, run: Path) -> None:
     add_adapter(policy, recipe.adapter, base_folder=base.resolve(), seed=recipe.train.seed)
 
 
+def checkpoint_activations(model: Any) -> None:
+    """Let the model compute its activations again in backward; RecipeError for one that cannot."""
+    settings = {"use_reentrant": False}
+    try:
+        if hasattr(model, "activation_checkpointing_enable"):
+            model.activation_checkpointing_enable(settings)
+        else:  # its name before transformers 5.20
+            model.gradient_checkpointing_enable(settings)
+    except ValueError as error:
+        raise RecipeError(
+            f"train.gradient_checkpointing: {error}", fix="set train.gradient_checkpointing: false"
+        ) from None
+
+
 def _summary(dataset: Dataset, rendered: Rendered, digest: str) -> dict[str, Any]:
     return {
         "name": dataset.name,

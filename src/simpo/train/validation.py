@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from simpo.model.reference import Reference
-from simpo.model.score import Scorer, score_all, score_in_batches
+from simpo.model.score import Scorer, model_batches, score_all, score_in_batches
 from simpo.train.prepare import Prepared
 from simpo.train.step import PairSums
 
@@ -29,10 +29,12 @@ def validation_figures(
     def after(earlier: int) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(earlier + done, passes * total)
 
-    policy = score_all(prepared.policy.model, groups, batch_size=batch_size, scorer=scorer, progress=after(0))
-    baseline = (
-        None if reference is None else score_in_batches(reference, groups, batch_size, after(len(groups)))
-    )
+    model = prepared.policy.model
+    policy = score_all(model, groups, batch_size=batch_size, scorer=scorer, progress=after(0))
+    baseline = None
+    if reference is not None:
+        batches = model_batches(model, groups, batch_size)
+        baseline = score_in_batches(reference, groups, batches, progress=after(len(groups)))
     losses = objective.losses(policy, baseline).double()
     tokens = sum(group.num_completion_tokens for group in groups)
     sums = PairSums()

@@ -1,0 +1,132 @@
+"""Trainings in processes of their own, to be signalled and killed: `python -m tests.train.driver` forks one a job.
+
+The libraries are imported once, in the parent, which computes nothing itself: a process to kill then costs tenths of a
+second instead of many.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 120.0
+
+
+class Driver:
+    """The parent process as a test sees it; one job at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.messages = folder / "messages.txt"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.train.driver"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )
+
+    def start(self, recipe: Path | None = None, *, resume: Path | None = None, signals: Any = ()) -> int:
+        """Begin a training or go on with one; returns the process id.
+
+        signals: (event kind, step, signal numbers) at which the process signals itself.
+        """
+        job = {
+            "recipe": None if recipe is None else str(recipe),
+            "resume": None if resume is None else str(resume),
+            "signals": list(signals),
+            "messages": str(self.messages),
+        }
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return int(self._answer()["pid"])
+
+    def wait(self) -> int:
+        """The exit status of the job, negative for a signal that ended it."""
+        return int(self._answer()["status"])
+
+    def message(self) -> str:
+        """What the last job that ended in an error said."""
+        return self.messages.read_text(encoding="utf-8")
+
+    def close(self) -> None:
+        """End the parent."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.kill()
+        self.process.wait(DEADLINE_S)
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the driver has died"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Look again and again, with a deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.0005)
+
+
+def serve() -> None:
+    """Answer each line of stdin, a job, with the id of a process that does it, and then with its exit status."""
+    import accelerate
+    import peft
+    import transformers.models.llama.modeling_llama
+
+    import simpo.train.run
+
+    warm = (accelerate, peft, transformers, simpo)
+    assert all(warm)
+    os.fsync = lambda descriptor: None  # as in the tests' own process: a kill is no power cut
+    while line := sys.stdin.readline():
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_work(json.loads(line)))
+        print(json.dumps({"pid": pid}), flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+def _work(job: dict[str, Any]) -> int:
+    from simpo.errors import SimpoError
+    from simpo.recipe import load_recipe
+    from simpo.train.run import resume, train
+
+    def listen(event: dict[str, Any]) -> None:
+        for kind, step, numbers in job["signals"]:
+            if (event["event"], event["step"]) == (kind, step):
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.stdout = sys.stderr
+    try:
+        if job["resume"] is None:
+            train(load_recipe(job["recipe"]), listen=listen)
+        else:
+            resume(job["resume"], listen=listen)
+    except SimpoError as error:
+        Path(job["messages"]).write_text(str(error), encoding="utf-8")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    serve()
