@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from simpo.core.logps import SequenceLogps
 from simpo.core.objective import Objective
 from simpo.data.render import Rendered, Renderer, render_rows
 from simpo.errors import DataError, RecipeError
@@ -17,10 +16,9 @@ from simpo.evaluate.files import SCHEMA, Evaluation, check_label
 from simpo.evaluate.generation import Progress, Reply, check_room, generate_from_ids, summarise_replies
 from simpo.evaluate.judge import Judge, Verdict, load_judge, summarise_verdicts, win_rate
 from simpo.evaluate.preference import PreferenceFigures, evaluate_preferences
-from simpo.evaluate.scoring import length_batches, score_in_batches
 from simpo.model.load import Policy
 from simpo.model.reference import Reference
-from simpo.model.score import Scorer, score, score_all
+from simpo.model.score import Scorer, model_batches, score, score_all, score_in_batches
 from simpo.recipe import EvaluateRecipe, MethodRecipe
 from simpo.records import Dataset, Pair, Row, TokenGroup
 from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
@@ -47,7 +45,7 @@ def evaluate_model(
     objective, reference: the method whose reward decides the accuracy, and its reference exactly where it takes one.
     judge: given, or loaded from `settings.judge`; it scores the replies. against: an earlier evaluation with replies
     to the same prompts, to compute a win rate over; it needs a judge. progress: called with the pairs and prompts
-    done, and all of them. `settings.batch_size` bounds the pairs scored together, and so does `length_batches`.
+    done, and all of them. `settings.batch_size` bounds the pairs scored together, and so does `model_batches`.
 
     Everything that can be refused is refused before the model runs. Raises RecipeError for settings that contradict
     each other, DataError for data without pairs, RunFailed for non-finite log-probabilities or a failing judge.
@@ -207,13 +205,9 @@ def _preferences(
     scorer: Scorer,
     progress: Progress | None,
 ) -> PreferenceFigures:
-    vocab_size = policy.model.config.get_text_config().vocab_size
-    batches = length_batches(groups, batch_size=settings.batch_size, vocab_size=vocab_size)
-
-    def own(batch: Sequence[TokenGroup]) -> SequenceLogps:
-        return score_all(policy.model, batch, batch_size=len(batch), scorer=scorer)
-
-    logps = score_in_batches(own, groups, batches, progress=progress)
+    batch_size = settings.batch_size
+    logps = score_all(policy.model, groups, batch_size=batch_size, scorer=scorer, progress=progress)
+    batches = model_batches(policy.model, groups, batch_size)
     reference_logps = score_in_batches(reference, groups, batches) if reference else None
     return evaluate_preferences(groups, logps, objective, reference=reference_logps, seed=settings.seed)
 
