@@ -40,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("train", "simpo.cli.train", "Train from a recipe, or go on with an interrupted run."),
     Command("eval", "simpo.cli.eval", "Measure a model or a run on held-out pairs."),
     Command("report", "simpo.cli.report", "Write a run's report again and print its closing table."),
+    Command("export", "simpo.cli.export", "Export a run's model, compared with the trained one."),
     Command("recipe", "simpo.cli.recipe", "List, show, copy and check recipes."),
 )
 
