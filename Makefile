@@ -3,9 +3,9 @@
 #   make quickstart   the whole journey on a small model, on a CPU
 #   make test         the tests
 #   make check        lint, types, import layers, recipes and generated docs
-#   make bench        speed and memory against other trainers
+#   make bench        speed and memory against TRL, quick (BENCH='--env ...' for options; benchmarks/README.md)
 #   make docs         write the generated pages of docs/ anew
-#   make clean        remove the virtual environment and caches (runs, data and fetched models stay)
+#   make clean        remove the virtual environments and caches (runs, data and fetched models stay)
 
 VENV ?= .venv
 WORKERS ?= 2
@@ -35,7 +35,7 @@ check: install
 	$(PY) -m pytest -q tests/test_layers.py tests/test_recipes.py tests/test_docs.py
 
 bench: install
-	@$(PY) -m benchmarks
+	@$(PY) -m benchmarks $(BENCH)
 
 docs: install
 	@$(PY) docs/generate.py
@@ -69,6 +69,6 @@ $(VENV)/.installed: $(VENV)/.torch-$(TORCH) pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .ci-venv build dist src/*.egg-info
+	rm -rf $(VENV) .ci-venv benchmarks/.venv-trl build dist src/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests examples docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,92 @@
+"""Our side: the public `train` of a recipe, stopped after the last step; prints one JSON line a setting."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import ADAPTER_ALPHA, ADAPTER_R, MAX_LENGTH, Job, Measured, Meter, Setting, claim_stdout
+from simpo.errors import RunFailed
+from simpo.recipe import LoadedRecipe, Recipe
+from simpo.runs.folder import RunFolder
+from simpo.train.prepare import Prepared
+from simpo.train.run import train
+
+
+class Enough(Exception):
+    """The last step was measured: what follows, a save, is no part of the comparison."""
+
+
+def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
+    """The job as a recipe: constant learning rate, no validation, one pass over the pairs."""
+    return Recipe.model_validate(
+        {
+            "output": str(output),
+            "model": {"name": job.model, "dtype": "bfloat16" if job.precision == "pure" else "float32"},
+            "adapter": {"type": "lora", "r": ADAPTER_R, "alpha": ADAPTER_ALPHA}
+            if job.weights == "lora"
+            else {},
+            "data": {"train": job.pairs, "validation_fraction": 0, "max_length": MAX_LENGTH},
+            "method": {"name": "simpo", "beta": job.beta, "gamma": job.gamma},
+            "train": {
+                "lr": job.lr,
+                "max_steps": job.steps,
+                "batch_size": job.batch_size,
+                "micro_batch_size": setting.micro_batch_size,
+                "gradient_checkpointing": setting.checkpointing,
+                "schedule": "constant",
+                "warmup": 0,
+                "precision": "bf16" if job.precision == "autocast" else "float32",
+                "device": "cpu",
+            },
+        }
+    )
+
+
+def measure(job: Job, setting: Setting) -> Measured:
+    """Train one fresh run of `job.steps` steps and measure each."""
+    meter = Meter()
+    steps: list[dict[str, Any]] = []
+
+    def before(run: RunFolder, prepared: Prepared) -> None:
+        if len(prepared.train) != job.steps * job.batch_size:
+            raise RunFailed(f"{len(prepared.train)} pairs were rendered, not {job.steps * job.batch_size}")
+        meter.watch(prepared.policy.model)
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["event"] == "start":
+            meter.start()
+        elif event["event"] == "step":
+            meter.step_ended()
+            steps.append(event)
+            if len(steps) == job.steps:
+                raise Enough
+
+    with tempfile.TemporaryDirectory(dir=job.scratch) as folder:
+        recipe = recipe_of(job, setting, Path(folder) / "run")
+        with contextlib.suppress(Enough):
+            train(LoadedRecipe(recipe, {}), listen=listen, before=before)
+    return meter.measured(
+        "simpo",
+        setting,
+        pairs_per_step=steps[0]["pairs"],
+        tokens_scored=[event["tokens"] for event in steps],
+        first_loss=steps[0]["loss"],
+    )
+
+
+def main(path: str) -> None:
+    """Measure every setting of the job in `path`."""
+    out = claim_stdout()
+    job = Job.read(path)
+    for setting in job.settings:
+        print(measure(job, setting).line(), file=out, flush=True)
+        gc.collect()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
