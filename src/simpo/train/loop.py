@@ -239,6 +239,11 @@ class Loop:
                 best=better,
                 **figures,
             )
+            if figures["loss"] is None:
+                raise RunFailed(
+                    f"the validation loss is not finite after step {state.step}; what was saved before is intact",
+                    fix="lower train.lr, or set train.precision: float32",
+                )
         state.evaluated_step = state.step
         self._save()
         return True
