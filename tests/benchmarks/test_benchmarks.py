@@ -96,9 +96,6 @@ def tiny_job(model: Path, folder: Path, steps: int, settings: tuple[Setting, ...
     return replace(job, **changes)  # type: ignore[arg-type]
 
 
-# The command line
-
-
 def test_quick_means_one_row_one_alternation_and_the_default_takes_turns_three_times() -> None:
     quick, full = against_trl.parse(["--quick"]), against_trl.parse([])
     assert [row.name for row in quick.rows] == ["short/full/autocast"]
