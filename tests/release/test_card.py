@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard, constants
 
 from simpo.release.card import read_license
 from simpo.release.export import export_run
+from simpo.release.lineage import data_name
 from simpo.release.loading import BASE_FOLDER, THIS_FOLDER
 from simpo.release.markdown import plain, table
 from simpo.runs.folder import write_json
@@ -72,11 +73,27 @@ def test_the_card_tells_data_method_and_parents_and_no_path_of_this_machine(
     for folder in (shop.folder, shop.model.parent, tmp_path):
         assert str(folder) not in card
         assert str(folder) not in shipped
+    export_run(stacked_run, tmp_path / "merged")
+    for file in (tmp_path / "merged").iterdir():
+        assert str(shop.folder.parent).encode() not in file.read_bytes(), file.name
     chain = json.loads(shipped)["lineage"]
     assert [stage["stage"] for stage in chain] == ["model", "preference", "preference", "export"]
     parent = json.loads((lora_run / "run.json").read_text())
     assert chain[0]["model_hash"] == chain[1]["start_model_hash"] == parent["model"]["hash"]
     assert chain[2]["start_model_hash"] == lineage["model"]["hash"]
+
+
+def test_the_name_of_a_data_set_is_told_without_the_folders_it_lies_in() -> None:
+    told = {
+        "/home/me/a.jsonl": "a.jsonl",
+        "~/b.json (train part)": "b.json (train part)",
+        "data/pairs.jsonl.gz": "pairs.jsonl.gz",
+        "../x/a.parquet, deep/er/b.jsonl (validation part)": "a.parquet, b.jsonl (validation part)",
+        "acme/preferences": "acme/preferences",
+        "acme/preferences:test": "acme/preferences:test",
+        "": "unnamed",
+    }
+    assert {name: data_name({"name": name}) for name in told} == told
 
 
 def run_snippet(folder: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> str:

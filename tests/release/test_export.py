@@ -276,6 +276,21 @@ def test_a_disk_that_takes_no_more_leaves_nothing_half_written(full_run: Path, t
     assert left_over(tmp_path) == []
 
 
+def test_an_export_that_is_broken_off_leaves_nothing(full_run: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def break_off(what: str) -> None:
+        told.append(what)
+        if what.startswith("loading it again"):
+            assert left_over(tmp_path) != []
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_run(full_run, tmp_path / "out", report=break_off)
+    assert "writing the full weights in float32" in told
+    assert left_over(tmp_path) == []
+
+
 def test_an_interrupted_run_is_exported_and_its_card_says_so(shop: Workshop, tmp_path: Path) -> None:
     def interrupt(event: dict[str, Any]) -> None:
         if event["event"] == "step" and event["step"] == 2:

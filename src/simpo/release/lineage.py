@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,9 +12,14 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 
 import simpo
+from simpo.data.files import SUFFIXES
 from simpo.recipe import Recipe
 from simpo.runs.folder import RunFolder
 from simpo.runs.machine import code_version, libraries
+
+_DATA_SUFFIXES = (*SUFFIXES, ".gz")
+_HUB_DATA = re.compile(r"[\w.-]+/[\w.-]+(:\S+)?")
+_PART = re.compile(r" \((train|validation) part\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,16 @@ def public_name(path: str) -> str:
 
 
 def data_name(data: Mapping[str, Any]) -> str:
-    """A data set's name without the folders of the machine it was read on."""
-    name, files = str(data.get("name", "")), data.get("files") or {}
-    for path in sorted(map(str, files), key=len, reverse=True):
-        name = name.replace(path, public_name(path))
-    part = public_name(name) if name.startswith(("/", "~", ".")) else name
-    return part or "unnamed"
+    """A data set's name without the folders of the machine it was read on; hub ids stay as they are."""
+    name = str(data.get("name", ""))
+    part = _PART.search(name)
+    if part:
+        name = name[: part.start()]
+    shown = [
+        one if _HUB_DATA.fullmatch(one) and not one.endswith(_DATA_SUFFIXES) else public_name(one)
+        for one in name.split(", ")
+    ]
+    return ", ".join(shown) + (part.group() if part else "") or "unnamed"
 
 
 def stages(run: RunFolder, lineage: Mapping[str, Any], root: Root) -> list[dict[str, Any]]:

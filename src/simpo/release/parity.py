@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def expect(
 ) -> Expected:
     """Compute what the model says of real token sequences. CheckFailed when it says nothing finite itself."""
     sequences = token_sequences(groups)
-    logits = next_token_logits(model, sequences)
+    logits = tuple(next_token_logits(model, sequences))
     if not all(bool(torch.isfinite(each).all()) for each in logits):
         raise CheckFailed(
             "the checkpoint itself computes logits that are not finite",
@@ -144,13 +144,12 @@ def conversation_of(group: TokenGroup) -> list[dict[str, str]]:
     return [*turns, {"role": "assistant", "content": group.row.completions[0]}]
 
 
-def next_token_logits(model: Any, sequences: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Logits [T, V] in float32 of each sequence, one forward each: no padding that could differ."""
-    with torch.inference_mode():
-        return tuple(
-            model(input_ids=ids[None], use_cache=False).logits[0].detach().float().clone()
-            for ids in sequences
-        )
+def next_token_logits(model: Any, sequences: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Logits [T, V] in float32 of each sequence in turn, one forward each: no padding that could differ."""
+    for ids in sequences:
+        with torch.inference_mode():
+            logits = model(input_ids=ids[None], use_cache=False).logits[0].float()
+        yield logits
 
 
 def tokenizer_facts(
@@ -254,7 +253,7 @@ def _load_plain(folder: Path, base: Path | None, settings: ModelRecipe) -> tuple
     return model.float().eval(), AutoTokenizer.from_pretrained(folder, trust_remote_code=code), stops
 
 
-def compare(expected: Expected, logits: Sequence[Tensor], num_tensors: int) -> Parity:
+def compare(expected: Expected, logits: Iterable[Tensor], num_tensors: int) -> Parity:
     """The figures of two sets of logits; a figure that is not a number stays one, and is within no tolerance."""
     error = largest = kl = 0.0
     equal = positions = 0
