@@ -17,7 +17,7 @@ from simpo.recipe import Recipe
 from simpo.runs.folder import RunFolder
 from simpo.runs.machine import code_version, libraries
 
-_DATA_SUFFIXES = (*SUFFIXES, ".gz")
+_DATA_SUFFIXES = (*SUFFIXES, ".gz", ".zst")
 _HUB_DATA = re.compile(r"[\w.-]+/[\w.-]+(:\S+)?")
 _PART = re.compile(r" \((train|validation) part\)$")
 
