@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from simpo.errors import RecipeError
 from simpo.recipe import AdapterRecipe, ModelRecipe
-from simpo.runs.checkpoint import best_model_folder
-from simpo.runs.folder import is_run_folder
+from simpo.runs.checkpoint import best_model_folder, verify
+from simpo.runs.folder import RunFolder, is_run_folder, read_json
 
 # README.md names the licence, which the card of an exported model repeats.
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
+_HUB_IGNORED = ["*/*", "consolidated*"]  # the same weights once more, in other formats
+_NO_PART_OF_HASH = ("_name_or_path", "transformers_version", "base_model_name_or_path", "peft_version")
+_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
 
 @dataclass(slots=True)
@@ -62,7 +66,8 @@ def choose_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RecipeError(
-            f"device {name!r} cannot be used: {str(error).splitlines()[0]}", fix="set train.device: auto"
+            f"device {name!r} cannot be used: {_first_line(error).split('. ')[0]}",
+            fix="set train.device: auto",
         ) from None
     return device
 
@@ -70,21 +75,20 @@ def choose_device(name: str) -> torch.device:
 def load_policy(recipe: ModelRecipe, *, device: torch.device) -> Policy:
     """Load a model for scoring, writing or as the start of a training run; an adapter is merged into its base.
 
-    Raises RecipeError where the folder is missing, holds no safetensors or cannot be read.
+    Raises RecipeError where the folder is missing, holds no safetensors, lacks a weight or cannot be read, CheckFailed
+    where it is a checkpoint of ours that is not what was written.
     """
     folder, parent = resolve_model_folder(recipe.name, recipe.revision, code=recipe.trust_remote_code)
-    adapter = folder if (folder / "adapter_config.json").exists() else None
-    base = resolve_model_folder(_base_of(folder), None)[0] if adapter else folder
-    model, tokenizer = _load_folder(base, folder, recipe, device)
-    if adapter is not None:
-        from peft import PeftModel
-
-        with without_peft_warning():
-            model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    base = _base_of(folder, recipe.trust_remote_code) if _is_adapter(folder) else None
+    read_json((base or folder) / "config.json")  # its faults would else be told as the tokenizer's
+    tokenizer = _read_tokenizer(folder if _has_tokenizer(folder) or base is None else base, recipe)
+    model = _read_model(base or folder, recipe, device)
+    if base is not None:
+        model = _merge(model, folder)
     model.eval()
-    digest = model_hash(folder, base if adapter else None)
+    digest = model_hash(folder, base)
     stops = stop_token_ids(model, tokenizer)
-    return Policy(model, tokenizer, device, recipe.name, folder, digest, stops, parent, adapter is not None)
+    return Policy(model, tokenizer, device, recipe.name, folder, digest, stops, parent, base is not None)
 
 
 def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, seed: int) -> None:
@@ -130,24 +134,37 @@ def stop_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def resolve_model_folder(name: str, revision: str | None, *, code: bool = False) -> tuple[Path, Path | None]:
-    """The local folder of a model, and the run it came from if `name` is a run folder; hub ids are downloaded.
+    """The local folder of a model, and the run it came from if it lies in one; hub ids are downloaded.
 
-    Raises RecipeError naming what was looked for and what to do.
+    name: a model folder, a run folder of ours (its best checkpoint is taken), one checkpoint of a run, or a hub id.
+    Raises RecipeError naming what was looked for and what to do, CheckFailed for a checkpoint that is not what was
+    written.
     """
     path = Path(name).expanduser()
     if is_run_folder(path):
         return best_model_folder(path), path
     if path.is_dir():
-        if not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
+        if (path / "manifest.json").exists() and (path / "model").is_dir():
+            verify(path)
+            path = path / "model"
+        if not (path / "config.json").exists() and not _is_adapter(path):
             raise RecipeError(
                 "the folder holds no config.json", where=str(path), fix="give a model folder or a run folder"
             )
-        return path, None
+        return path, _run_of(path)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise RecipeError(
             "no such model folder", where=name, fix="give a model folder, a run folder or a hub id (org/name)"
         )
     return _download(name, revision, code), None
+
+
+def _run_of(folder: Path) -> Path | None:
+    """The run whose checkpoint a model folder is: `RUN/checkpoints/step-000120/model`."""
+    parents = folder.absolute().parents
+    if len(parents) < 3 or parents[1].name != "checkpoints" or not is_run_folder(parents[2]):
+        return None
+    return parents[2]
 
 
 def _download(name: str, revision: str | None, code: bool) -> Path:
@@ -156,53 +173,186 @@ def _download(name: str, revision: str | None, code: bool) -> Path:
 
     patterns = [*_HUB_PATTERNS, "*.py"] if code else _HUB_PATTERNS
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=_HUB_IGNORED)
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RecipeError(
-            f"neither a folder here nor a model that the hub gave: {reason}",
+            f"neither a folder here nor a model that the hub gave: {_first_line(error)}",
             where=name,
             fix="check the name and the connection, or download the model and give its folder",
         ) from None
 
 
-def _load_folder(
-    base: Path, tokenizer_folder: Path, recipe: ModelRecipe, device: torch.device
-) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _read_tokenizer(folder: Path, recipe: ModelRecipe) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with _quiet_transformers():
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=recipe.trust_remote_code)
+    except _LOAD_ERRORS as error:
+        raise RecipeError(
+            f"the tokenizer cannot be loaded: {_first_line(error)}",
+            where=str(folder),
+            fix="put tokenizer.json and tokenizer_config.json of the model into the folder",
+        ) from error
+
+
+def _read_model(folder: Path, recipe: ModelRecipe, device: torch.device) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    if not list(folder.glob("*.safetensors")):
+        raise RecipeError(
+            "the folder holds no safetensors weights; pickled weights can run code and are not read",
+            where=str(folder),
+            fix="convert the model with save_pretrained, which writes safetensors",
+        )
+    try:
+        with _quiet_transformers():
+            model, found = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=getattr(torch, recipe.dtype),
+                attn_implementation=recipe.attention,
+                trust_remote_code=recipe.trust_remote_code,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # told below, by name
+                output_loading_info=True,
+            )
+        _require_all_weights(folder, found)
+        return model.to(device)
+    except torch.OutOfMemoryError:
+        raise RecipeError(
+            f"the model does not fit in the memory of {device}",
+            where=str(folder),
+            fix="set model.dtype: bfloat16, or take a smaller model or another train.device",
+        ) from None
+    except _LOAD_ERRORS as error:
+        raise RecipeError(
+            f"the model cannot be loaded: {_first_line(error)}", where=str(folder), fix=_load_fix(error)
+        ) from error
+
+
+def _require_all_weights(folder: Path, found: Mapping[str, Any]) -> None:
+    """Raise RecipeError for a weight that the files lack: transformers would go on with random numbers in its place."""
+    mismatched = [str(entry[0] if isinstance(entry, tuple) else entry) for entry in found["mismatched_keys"]]
+    for what, names in (
+        ("lacks", sorted(found["missing_keys"])),
+        ("has, in another shape,", sorted(mismatched)),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise RecipeError(
+                f"the folder {what} weights that its config.json asks for: {names[0]}{more}",
+                where=str(folder),
+                fix="copy or download the model anew, config.json and all safetensors files",
+            )
+
+
+def _load_fix(error: Exception) -> str | None:
+    text = str(error)
+    if "custom code" in text or "trust_remote_code" in text:
+        return "read the code that ships with the model, then set model.trust_remote_code: true"
+    if isinstance(error, ImportError) or "attn_implementation" in text or "attention implementation" in text:
+        return "install what is missing, or set model.attention: sdpa"
+    if isinstance(error, (OSError, SafetensorError)):
+        return "copy or download the model anew, config.json and all safetensors files"
+    return None
+
+
+def _merge(model: Any, adapter: Path) -> Any:
+    """The model with an adapter added to its weights."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    weights = adapter / "adapter_model.safetensors"
+    if not weights.exists():
+        raise RecipeError(
+            "the adapter's folder holds no adapter_model.safetensors; pickled weights can run code and are not read",
+            where=str(adapter),
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys", category=UserWarning)
+            with without_peft_warning():
+                wrapped = PeftModel.from_pretrained(model, str(adapter))
+        with safe_open(weights, framework="pt") as file:
+            missing = set(get_peft_model_state_dict(wrapped, save_embedding_layers=False)) - set(file.keys())
+    except (*_LOAD_ERRORS, TypeError) as error:
+        raise RecipeError(
+            f"the adapter cannot be loaded: {_first_line(error)}",
+            where=str(adapter),
+            fix="copy the adapter anew; it must belong to the base model that adapter_config.json names",
+        ) from error
+    if missing:
+        raise RecipeError(
+            f"the adapter lacks {len(missing)} weights, {min(missing)} among them", where=str(adapter)
+        )
+    return wrapped.merge_and_unload()
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bar and no table of what the files lack: we say it ourselves."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    if not list(base.glob("*.safetensors")):
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _is_adapter(folder: Path) -> bool:
+    return (folder / "adapter_config.json").exists()
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer_config.json").exists()
+
+
+def _base_of(adapter: Path, code: bool) -> Path:
+    """The folder of the model that an adapter was trained on, found again where it or the run was moved."""
+    config = read_json(adapter / "adapter_config.json")
+    named, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if not named:
         raise RecipeError(
-            "the folder holds no safetensors weights; pickled weights can run code and are not read",
-            where=str(base),
-            fix="convert the model with save_pretrained, which writes safetensors",
+            "adapter_config.json names no base model",
+            where=str(adapter),
+            fix="write the base model's folder or hub id there, under base_model_name_or_path",
         )
-    has_tokenizer = (tokenizer_folder / "tokenizer_config.json").exists()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            tokenizer_folder if has_tokenizer else base, trust_remote_code=recipe.trust_remote_code
+        base = resolve_model_folder(str(named), revision, code=code)[0]
+    except RecipeError as error:
+        moved = _moved_base(adapter, code)
+        if moved is None:
+            raise RecipeError(
+                f"the base model of this adapter cannot be had: {error.message} ({named})",
+                where=str(adapter),
+                fix="put it there, or change base_model_name_or_path in adapter_config.json",
+            ) from None
+        return moved
+    if _is_adapter(base):
+        raise RecipeError(
+            "the base of this adapter is an adapter itself", where=str(adapter), fix=f"merge {base} first"
         )
-        model = AutoModelForCausalLM.from_pretrained(
-            base,
-            dtype=getattr(torch, recipe.dtype),
-            attn_implementation=recipe.attention,
-            trust_remote_code=recipe.trust_remote_code,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RecipeError(f"the model cannot be loaded: {reason}", where=str(base)) from error
-    return model.to(device), tokenizer
+    return base
 
 
-def _base_of(adapter: Path) -> str:
+def _moved_base(adapter: Path, code: bool) -> Path | None:
+    """The base of a run's adapter, in the run or where its recipe finds it now, if it is the model it began with."""
+    run = _run_of(adapter)
+    if run is None:
+        return None
+    if (run / "base" / "config.json").exists():
+        return run / "base"
+    folder = RunFolder(run)
+    model = folder.load_recipe().recipe.model
     try:
-        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        return str(config["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError) as error:
-        raise RecipeError(f"cannot read adapter_config.json: {error}", where=str(adapter)) from error
+        base = resolve_model_folder(model.name, model.revision, code=code)[0]
+    except RecipeError:
+        return None
+    return base if model_hash(base) == folder.lineage()["model"]["hash"] else None
 
 
 def model_hash(folder: Path, base: Path | None = None) -> str:
@@ -212,14 +362,25 @@ def model_hash(folder: Path, base: Path | None = None) -> str:
 
 
 def _folder_hash(folder: Path) -> str:
-    """sha256 over names and contents of what decides the model's numbers: weights and configuration."""
-    names = sorted(
-        p
-        for p in folder.iterdir()
-        if p.suffix == ".safetensors" or p.name in ("config.json", "adapter_config.json")
-    )
+    """sha256 over names and contents of what decides the model's numbers: weights and configuration.
+
+    Of the configuration, not what a copy or another version of a library writes otherwise: where the model lay, where
+    the base of an adapter lies, and which version wrote it.
+    """
     digest = hashlib.sha256()
-    for path in names:
-        with path.open("rb") as file:
-            digest.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        elif path.name in ("config.json", "adapter_config.json"):
+            settings = {key: value for key, value in read_json(path).items() if key not in _NO_PART_OF_HASH}
+            content = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        else:
+            continue
+        digest.update(f"{path.name}:{content}\n".encode())
     return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(": ") if lines else type(error).__name__

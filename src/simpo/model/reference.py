@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from simpo.core.logps import SequenceLogps, concatenate
+from simpo.errors import RunFailed
 from simpo.model.fetch import cache_folder
-from simpo.model.score import Scorer, score, score_all
+from simpo.model.score import Progress, Scorer, evaluating, score, score_all
 from simpo.records import TokenGroup
 from simpo.runs.folder import write_atomic
 
@@ -44,13 +47,8 @@ class AdapterOffReference:
         self.scorer = scorer
 
     def __call__(self, groups: Sequence[TokenGroup]) -> SequenceLogps:
-        training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad(), self.model.disable_adapter():
-                return self.scorer(self.model, groups)
-        finally:
-            self.model.train(training)
+        with evaluating(self.model), torch.no_grad(), self.model.disable_adapter():
+            return self.scorer(self.model, groups)
 
 
 class PrecomputedReference:
@@ -67,9 +65,9 @@ class PrecomputedReference:
 
 def cache_key(model_hash: str, groups: Sequence[TokenGroup], *settings: str) -> str:
     """sha256 over the model, every token id to be scored and the settings that change the numbers."""
-    digest = hashlib.sha256("\n".join([model_hash, *settings]).encode())
+    digest = hashlib.sha256(json.dumps([model_hash, *settings]).encode())
     for group in groups:
-        digest.update(f"\n{group.row.id}".encode())
+        digest.update(f"\n{group.row.id} {len(group.completions)}".encode())
         for ids in (group.prompt, *group.completions):
             digest.update(len(ids).to_bytes(4, "little"))
             digest.update(ids.astype("<i4").tobytes())
@@ -84,15 +82,18 @@ def precompute(
     device: torch.device,
     batch_size: int = 8,
     scorer: Scorer = score,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> PrecomputedReference:
-    """Score `groups` with the starting policy, or read what was scored before under the same key."""
+    """Score `groups` with the starting policy, or read what was scored before under the same key.
+
+    A cache that cannot be read or written costs the time to score again and nothing else.
+    """
     path = cache_folder() / "reference" / f"{key}.safetensors"
-    logps = _read_cache(path)
+    tokens = [len(completion) for group in groups for completion in group.completions]
+    logps = _read_cache(path, tokens)
     if logps is None:
         logps = score_all(model, groups, batch_size=batch_size, scorer=scorer, progress=progress)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, save({"total": logps.total, "tokens": logps.tokens}))
+        _write_cache(path, logps)
     by_row: dict[str, SequenceLogps] = {}
     place = 0
     for group in groups:
@@ -101,10 +102,19 @@ def precompute(
     return PrecomputedReference(by_row, device)
 
 
-def _read_cache(path: Path) -> SequenceLogps | None:
-    """What was scored before; a file that is missing or torn counts as nothing and is scored again."""
+def _write_cache(path: Path, logps: SequenceLogps) -> None:
+    if not bool(torch.isfinite(logps.total).all()):
+        return  # whatever went wrong is not to be kept
+    with suppress(OSError, RunFailed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, save({"total": logps.total, "tokens": logps.tokens}))
+
+
+def _read_cache(path: Path, tokens: list[int]) -> SequenceLogps | None:
+    """What was scored before; a file that is missing, torn or of other completions counts as nothing."""
     try:
         tensors = load_file(path)
-        return SequenceLogps(tensors["total"], tensors["tokens"])
-    except (OSError, SafetensorError, KeyError):
+        logps = SequenceLogps(tensors["total"], tensors["tokens"])
+    except (OSError, SafetensorError, KeyError, ValueError):
         return None
+    return logps if logps.tokens.tolist() == tokens else None
