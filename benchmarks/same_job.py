@@ -18,7 +18,7 @@ from simpo.data.batches import micro_batches
 from simpo.errors import CheckFailed
 from simpo.model.score import Scorer
 from simpo.records import TokenGroup
-from simpo.train.accelerator import autocast_scorer, make_accelerator
+from simpo.train.accelerator import make_accelerator, run_scorer
 from simpo.train.prepare import Prepared, attach_adapter, prepare
 
 # How far two right losses may lie apart. float32: order of summation. autocast: bfloat16 matrix products over rows
@@ -104,7 +104,8 @@ def compare(job: Job) -> SameJob:
         recipe = recipe_of(job, Setting(1), Path(folder) / "run")
         prepared = prepare(recipe)
         attach_adapter(recipe, prepared.policy, Path(folder))
-        scorer = autocast_scorer(make_accelerator(recipe, prepared.policy.device, Path(folder), tracker=None))
+        accelerator = make_accelerator(recipe, prepared.policy.device, Path(folder), tracker=None)
+        scorer = run_scorer(recipe, accelerator, prepared.policy.model, prepared.train, gradients=False).scorer
         theirs = read_groups(Path(str(job.tokens)), prepared.train)
         extra = extra_tokens(prepared.train, theirs)
         texts = None if extra is None else tuple(prepared.policy.tokenizer.decode([token]) for token in extra)

@@ -43,6 +43,7 @@ EVENTS: dict[str, Types] = {
     "interrupted": {},
     "failed": {"message": str},
     "note": {"message": str},
+    "scorer": {"name": str, "reason": str},
     "stop": {"reason": str, "best_step": int, "seconds": NUMBER, "pairs_per_second": NUMBER}
     | {"peak_memory_bytes": int},
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,21 +21,11 @@ from simpo.runs.events import EventLog
 from simpo.runs.folder import RunFolder
 from simpo.train.run import resume, train
 from tests.equivalence.test_resume import assert_same_run, at
+from tests.runs.limits import file_limit
 from tests.runs.schema import check_run
 from tests.train.made_up import Trained, Workshop, pair_rows, write_rows
 
 ADAPTER = {"type": "lora", "r": 4, "dropout": 0.2}
-
-
-@contextmanager
-def file_limit(num_bytes: int) -> Iterator[None]:
-    """No file may grow beyond this: the operating system refuses as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def files_of(run: Path) -> dict[str, bytes]:
@@ -202,14 +191,17 @@ def broken_model(workshop: Workshop) -> Path:
     return folder
 
 
-UNWATCHED = {"data": {"validation": None, "validation_fraction": 0}, "train": {"evaluate_every": None}}
+UNWATCHED: dict[str, Any] = {
+    "data": {"validation": None, "validation_fraction": 0},
+    "train": {"evaluate_every": None},
+}
 
 
 def test_a_model_with_a_weight_that_is_not_a_number_fails_before_its_first_step(workshop: Workshop) -> None:
     model = {"name": str(broken_model(workshop))}
     for name, sections, message, events in (
-        ("watched", {}, "the validation loss is not finite after step 0", ["start", "evaluate", "failed"]),
-        ("unwatched", UNWATCHED, r"the loss is not finite \(8 of the step's 8 rows", ["start", "failed"]),
+        ("watched", {}, "the validation loss is not finite after step 0", ["start", "scorer", "evaluate", "failed"]),
+        ("unwatched", UNWATCHED, r"the loss is not finite \(8 of the step's 8 rows", ["start", "scorer", "failed"]),
     ):
         with pytest.raises(RunFailed, match=message) as failure:
             workshop.train(name, model=model, **sections)

@@ -202,6 +202,11 @@ class TrainRecipe(Section):
         description="`bf16` runs the forward under autocast; `bf16_matmul` keeps float32 tensors and lets a CPU with "
         "bfloat16 units multiply them in bfloat16. Log-softmax is float32 in every case.",
     )
+    scorer: Literal["auto", "plain", "shared"] = Field(
+        "auto",
+        description="`shared` packs each prompt once and never holds all logits, `plain` pads; `auto` takes the "
+        "shared one once it has agreed with the plain one on this model and these rows.",
+    )
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in backward: less memory, more time."
     )

@@ -12,11 +12,12 @@ from simpo.evaluate.evaluate import evaluate_model
 from simpo.evaluate.files import Evaluation, read_evaluation, write_evaluation
 from simpo.model.load import Policy, choose_device, load_policy
 from simpo.model.reference import Reference, cache_key, precompute
+from simpo.model.score import Scorer
 from simpo.recipe import LoadedRecipe, Recipe
 from simpo.records import Dataset, TokenGroup
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder
-from simpo.train.accelerator import autocast_scorer, make_accelerator, matmul_precision
+from simpo.train.accelerator import make_accelerator, matmul_precision, run_scorer
 from simpo.train.loop import Listener
 from simpo.train.prepare import Prepared, Progress, load_data, make_renderer
 from simpo.train.run import resume, train
@@ -113,6 +114,15 @@ def run_reference(
     )
 
 
+def evaluation_scorer(recipe: Recipe, policy: Policy, renderer: Renderer, dataset: Dataset) -> Scorer:
+    """The scorer of the recipe for an evaluation, checked in values on some of its own pairs."""
+    groups = render_rows(dataset.rows[:32], renderer).groups
+    accelerator = make_accelerator(recipe, policy.device, Path("."), tracker=None)
+    if not groups:  # nothing to check on; the evaluation itself says what became of its rows
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"scorer": "plain"})})
+    return run_scorer(recipe, accelerator, policy.model, groups, gradients=False).scorer
+
+
 def _measure_start(progress: Progress | None) -> Callable[[RunFolder, Prepared], None]:
     """What `train` calls with the starting policy: measure it, unless an interrupted run has done so already."""
 
@@ -152,7 +162,7 @@ def _measure(
         settings=recipe.evaluate,
         reference=reference,
         against=against,
-        scorer=autocast_scorer(make_accelerator(recipe, policy.device, run.path, tracker=None)),
+        scorer=evaluation_scorer(recipe, policy, renderer, dataset),
         progress=report,
     )
     write_evaluation(run.evaluation_path(label), evaluation)

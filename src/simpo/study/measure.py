@@ -15,8 +15,8 @@ from simpo.evaluate.files import check_label, read_evaluation, write_evaluation
 from simpo.model.load import choose_device, load_policy
 from simpo.recipe import Recipe, resolve_recipe
 from simpo.runs.folder import RunFolder, is_run_folder
-from simpo.study.align import objective_of, run_reference
-from simpo.train.accelerator import autocast_scorer, make_accelerator, matmul_precision
+from simpo.study.align import evaluation_scorer, objective_of, run_reference
+from simpo.train.accelerator import matmul_precision
 from simpo.train.prepare import Progress, make_renderer
 
 
@@ -65,7 +65,7 @@ def measure(
             settings=recipe.evaluate,
             reference=run_reference(recipe, dataset, renderer, progress=progress),
             against=against,
-            scorer=autocast_scorer(make_accelerator(recipe, device, Path("."), tracker=None)),
+            scorer=evaluation_scorer(recipe, policy, renderer, dataset),
             progress=report,
         )
     folder = out or (Path(name) / "evaluation" if is_run_folder(Path(name)) else Path("evaluation"))

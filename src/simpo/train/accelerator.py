@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-from simpo.core.logps import SequenceLogps
 from simpo.errors import RecipeError
 from simpo.model.load import choose_device
-from simpo.model.score import Scorer, score
+from simpo.model.trust import Choice, choose_scorer
 from simpo.recipe import LoadedRecipe, Recipe
 from simpo.records import TokenGroup
 
@@ -69,14 +68,17 @@ def make_accelerator(recipe: Recipe, device: torch.device, run: Path, *, tracker
     return accelerator
 
 
-def autocast_scorer(accelerator: Any) -> Scorer:
-    """The plain scorer under the run's precision, the same for steps, evaluation and reference."""
+def run_scorer(
+    recipe: Recipe, accelerator: Any, model: Any, groups: Sequence[TokenGroup], *, gradients: bool
+) -> Choice:
+    """The scorer of a run under its precision, the same for steps, evaluation and reference.
 
-    def scorer(model: Any, groups: Sequence[TokenGroup]) -> SequenceLogps:
-        with accelerator.autocast():
-            return score(model, groups)
-
-    return scorer
+    gradients: whether the shared scorer's gradients are checked too, or its values alone.
+    """
+    coarse = recipe.train.precision != "float32"
+    return choose_scorer(
+        recipe.train.scorer, model, groups, accelerator.autocast, coarse=coarse, gradients=gradients
+    )
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from simpo.data.batches import BatchOrder, micro_batches
 from simpo.errors import Interrupted, RecipeError, RunFailed
 from simpo.model.reference import Reference
+from simpo.model.score import Scorer, score
 from simpo.model.weights import load_weights, save_weights
 from simpo.recipe import Recipe, warnings_for
 from simpo.runs.checkpoint import (
@@ -29,7 +30,7 @@ from simpo.runs.checkpoint import (
 from simpo.runs.events import EventLog, read_events
 from simpo.runs.folder import RunFolder
 from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
-from simpo.train.accelerator import autocast_scorer, make_accelerator
+from simpo.train.accelerator import make_accelerator, run_scorer
 from simpo.train.guard import StopRequest
 from simpo.train.optimizer import (
     learning_rate,
@@ -92,7 +93,7 @@ class Loop:
         self.accelerator = make_accelerator(
             recipe, prepared.policy.device, run.path, tracker=recipe.tracking.tracker
         )
-        self.scorer = autocast_scorer(self.accelerator)
+        self.scorer: Scorer = score
         self.reference: Reference | None = None
 
     def emit(self, event: str, **fields: Any) -> None:
@@ -116,6 +117,7 @@ class Loop:
         self._open_story()
         for note in notes:
             self.emit("note", message=note)
+        self._choose_scorer()
         try:
             self.reference = make_reference(self.recipe, self.prepared, self.scorer, self._on_progress)
         except _NoLongerWaited:
@@ -145,6 +147,12 @@ class Loop:
             self.emit("resume", evaluated=self.state.evaluated_step == self.state.step, steps=self.num_steps)
         else:
             self.emit("start", **self._plan())
+
+    def _choose_scorer(self) -> None:
+        policy, groups = self.prepared.policy, self.prepared.train
+        choice = run_scorer(self.recipe, self.accelerator, policy.model, groups, gradients=True)
+        self.scorer = choice.scorer
+        self.emit("scorer", name=choice.name, reason=choice.reason)
 
     def run_to_end(self) -> None:
         """Step until the plan is done or validation no longer improves; evaluate and save on the way."""
