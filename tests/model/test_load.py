@@ -18,6 +18,7 @@ from simpo.model.load import (
     add_adapter,
     choose_device,
     load_policy,
+    load_tokenizer,
     model_hash,
     resolve_model_folder,
     stop_token_ids,
@@ -125,6 +126,27 @@ def test_stop_tokens_are_all_that_production_stops_at(folder: Path) -> None:
     policy.model.generation_config.eos_token_id = None
     policy.tokenizer.eos_token = None
     assert stop_token_ids(policy.model, policy.tokenizer) == frozenset()
+
+
+def test_the_tokenizer_can_be_had_without_the_weights(folder: Path, adapter: Path) -> None:
+    def both(path: Path) -> tuple[str, frozenset[int]]:
+        tokenizer, stop_ids = load_tokenizer(ModelRecipe(name=str(path)))
+        policy = load(path)
+        assert stop_ids == policy.stop_ids
+        assert tokenizer.get_chat_template() == policy.tokenizer.get_chat_template()
+        return tokenizer.eos_token, stop_ids
+
+    assert both(adapter) == ("<|im_end|>", {2})
+    edit_json(folder / "generation_config.json", eos_token_id=[5, 9])
+    assert both(folder)[1] == {2, 5, 9}
+    (folder / "generation_config.json").unlink()
+    edit_json(folder / "config.json", eos_token_id=[7])
+    assert both(folder)[1] == {2, 7}
+    (folder / "model.safetensors").unlink()
+    assert load_tokenizer(ModelRecipe(name=str(folder)))[1] == {2, 7}
+    edit_json(folder / "config.json", model_type="nonsense")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_tokenizer(ModelRecipe(name=str(folder)))
 
 
 def test_a_tokenizer_without_pad_token_pads_with_a_stop_token(tiny_model_dir: Path) -> None:

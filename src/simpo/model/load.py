@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,14 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from simpo.errors import RecipeError
+from simpo.model.find import base_of, first_line, is_adapter_folder, model_hash, resolve_model_folder
 from simpo.recipe import AdapterRecipe, ModelRecipe
-from simpo.runs.checkpoint import best_model_folder, verify
-from simpo.runs.folder import RunFolder, is_run_folder, read_json
+from simpo.runs.folder import read_json
 
-# README.md names the licence, which the card of an exported model repeats.
-_HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
-_HUB_IGNORED = ["*/*", "consolidated*"]  # the same weights once more, in other formats
-_NO_PART_OF_HASH = ("_name_or_path", "transformers_version", "base_model_name_or_path", "peft_version")
 _LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
 
 
@@ -66,7 +60,7 @@ def choose_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RecipeError(
-            f"device {name!r} cannot be used: {_first_line(error).split('. ')[0]}",
+            f"device {name!r} cannot be used: {first_line(error).split('. ')[0]}",
             fix="set train.device: auto",
         ) from None
     return device
@@ -78,17 +72,46 @@ def load_policy(recipe: ModelRecipe, *, device: torch.device) -> Policy:
     Raises RecipeError where the folder is missing, holds no safetensors, lacks a weight or cannot be read, CheckFailed
     where it is a checkpoint of ours that is not what was written.
     """
-    folder, parent = resolve_model_folder(recipe.name, recipe.revision, code=recipe.trust_remote_code)
-    base = _base_of(folder, recipe.trust_remote_code) if _is_adapter(folder) else None
-    read_json((base or folder) / "config.json")  # its faults would else be told as the tokenizer's
-    tokenizer = _read_tokenizer(folder if _has_tokenizer(folder) or base is None else base, recipe)
+    folder, base, parent = _locate(recipe)
+    tokenizer = _read_tokenizer(folder, base, recipe)
     model = _read_model(base or folder, recipe, device)
     if base is not None:
         model = _merge(model, folder)
     model.eval()
     digest = model_hash(folder, base)
-    stops = stop_token_ids(model, tokenizer)
+    stops = _stops(model.generation_config, tokenizer)
     return Policy(model, tokenizer, device, recipe.name, folder, digest, stops, parent, base is not None)
+
+
+def load_tokenizer(recipe: ModelRecipe) -> tuple[Any, frozenset[int]]:
+    """The tokenizer of a model and the token ids at which it stops, as in its policy, without loading a weight."""
+    from transformers import AutoConfig, GenerationConfig
+
+    folder, base, _ = _locate(recipe)
+    tokenizer = _read_tokenizer(folder, base, recipe)
+    config = base or folder
+    try:
+        with _quiet_transformers():
+            if (config / "generation_config.json").exists():
+                settings = GenerationConfig.from_pretrained(config)
+            else:
+                model_config = AutoConfig.from_pretrained(config, trust_remote_code=recipe.trust_remote_code)
+                settings = GenerationConfig.from_model_config(model_config)
+    except _LOAD_ERRORS as error:
+        raise RecipeError(
+            f"the model's configuration cannot be read: {first_line(error)}",
+            where=str(config),
+            fix=_load_fix(error),
+        ) from error
+    return tokenizer, _stops(settings, tokenizer)
+
+
+def _locate(recipe: ModelRecipe) -> tuple[Path, Path | None, Path | None]:
+    """The model's folder, the base's where that is an adapter, and the run it came from."""
+    folder, parent = resolve_model_folder(recipe.name, recipe.revision, code=recipe.trust_remote_code)
+    base = base_of(folder, recipe.trust_remote_code) if is_adapter_folder(folder) else None
+    read_json((base or folder) / "config.json")  # its faults would else be told as the tokenizer's
+    return folder, base, parent
 
 
 def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, seed: int) -> None:
@@ -128,71 +151,25 @@ def without_peft_warning() -> Iterator[None]:
 
 def stop_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Every token id at which generation ends: the generation config's eos (one or several) and the tokenizer's."""
-    eos = model.generation_config.eos_token_id
+    return _stops(model.generation_config, tokenizer)
+
+
+def _stops(settings: Any, tokenizer: Any) -> frozenset[int]:
+    eos = settings.eos_token_id
     listed = eos if isinstance(eos, list) else [eos]
     return frozenset(int(token) for token in [*listed, tokenizer.eos_token_id] if token is not None)
 
 
-def resolve_model_folder(name: str, revision: str | None, *, code: bool = False) -> tuple[Path, Path | None]:
-    """The local folder of a model, and the run it came from if it lies in one; hub ids are downloaded.
-
-    name: a model folder, a run folder of ours (its best checkpoint is taken), one checkpoint of a run, or a hub id.
-    Raises RecipeError naming what was looked for and what to do, CheckFailed for a checkpoint that is not what was
-    written.
-    """
-    path = Path(name).expanduser()
-    if is_run_folder(path):
-        return best_model_folder(path), path
-    if path.is_dir():
-        if (path / "manifest.json").exists() and (path / "model").is_dir():
-            verify(path)
-            path = path / "model"
-        if not (path / "config.json").exists() and not _is_adapter(path):
-            raise RecipeError(
-                "the folder holds no config.json", where=str(path), fix="give a model folder or a run folder"
-            )
-        return path, _run_of(path)
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise RecipeError(
-            "no such model folder", where=name, fix="give a model folder, a run folder or a hub id (org/name)"
-        )
-    return _download(name, revision, code), None
-
-
-def _run_of(folder: Path) -> Path | None:
-    """The run whose checkpoint a model folder is: `RUN/checkpoints/step-000120/model`."""
-    parents = folder.absolute().parents
-    if len(parents) < 3 or parents[1].name != "checkpoints" or not is_run_folder(parents[2]):
-        return None
-    return parents[2]
-
-
-def _download(name: str, revision: str | None, code: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    patterns = [*_HUB_PATTERNS, "*.py"] if code else _HUB_PATTERNS
-    try:
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=_HUB_IGNORED)
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise RecipeError(
-            f"neither a folder here nor a model that the hub gave: {_first_line(error)}",
-            where=name,
-            fix="check the name and the connection, or download the model and give its folder",
-        ) from None
-
-
-def _read_tokenizer(folder: Path, recipe: ModelRecipe) -> Any:
+def _read_tokenizer(model: Path, base: Path | None, recipe: ModelRecipe) -> Any:
     from transformers import AutoTokenizer
 
+    folder = base if base is not None and not (model / "tokenizer_config.json").exists() else model
     try:
         with _quiet_transformers():
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=recipe.trust_remote_code)
     except _LOAD_ERRORS as error:
         raise RecipeError(
-            f"the tokenizer cannot be loaded: {_first_line(error)}",
+            f"the tokenizer cannot be loaded: {first_line(error)}",
             where=str(folder),
             fix="put tokenizer.json and tokenizer_config.json of the model into the folder",
         ) from error
@@ -228,7 +205,7 @@ def _read_model(folder: Path, recipe: ModelRecipe, device: torch.device) -> Any:
         ) from None
     except _LOAD_ERRORS as error:
         raise RecipeError(
-            f"the model cannot be loaded: {_first_line(error)}", where=str(folder), fix=_load_fix(error)
+            f"the model cannot be loaded: {first_line(error)}", where=str(folder), fix=_load_fix(error)
         ) from error
 
 
@@ -278,7 +255,7 @@ def _merge(model: Any, adapter: Path) -> Any:
             missing = set(get_peft_model_state_dict(wrapped, save_embedding_layers=False)) - set(file.keys())
     except (*_LOAD_ERRORS, TypeError) as error:
         raise RecipeError(
-            f"the adapter cannot be loaded: {_first_line(error)}",
+            f"the adapter cannot be loaded: {first_line(error)}",
             where=str(adapter),
             fix="copy the adapter anew; it must belong to the base model that adapter_config.json names",
         ) from error
@@ -303,84 +280,14 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def _is_adapter(folder: Path) -> bool:
-    return (folder / "adapter_config.json").exists()
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return (folder / "tokenizer_config.json").exists()
-
-
-def _base_of(adapter: Path, code: bool) -> Path:
-    """The folder of the model that an adapter was trained on, found again where it or the run was moved."""
-    config = read_json(adapter / "adapter_config.json")
-    named, revision = config.get("base_model_name_or_path"), config.get("revision")
-    if not named:
-        raise RecipeError(
-            "adapter_config.json names no base model",
-            where=str(adapter),
-            fix="write the base model's folder or hub id there, under base_model_name_or_path",
-        )
-    try:
-        base = resolve_model_folder(str(named), revision, code=code)[0]
-    except RecipeError as error:
-        moved = _moved_base(adapter, code)
-        if moved is None:
-            raise RecipeError(
-                f"the base model of this adapter cannot be had: {error.message} ({named})",
-                where=str(adapter),
-                fix="put it there, or change base_model_name_or_path in adapter_config.json",
-            ) from None
-        return moved
-    if _is_adapter(base):
-        raise RecipeError(
-            "the base of this adapter is an adapter itself", where=str(adapter), fix=f"merge {base} first"
-        )
-    return base
-
-
-def _moved_base(adapter: Path, code: bool) -> Path | None:
-    """The base of a run's adapter, in the run or where its recipe finds it now, if it is the model it began with."""
-    run = _run_of(adapter)
-    if run is None:
-        return None
-    if (run / "base" / "config.json").exists():
-        return run / "base"
-    folder = RunFolder(run)
-    model = folder.load_recipe().recipe.model
-    try:
-        base = resolve_model_folder(model.name, model.revision, code=code)[0]
-    except RecipeError:
-        return None
-    return base if model_hash(base) == folder.lineage()["model"]["hash"] else None
-
-
-def model_hash(folder: Path, base: Path | None = None) -> str:
-    """The hash of the model that a folder holds; for an adapter, together with its base, which `base` names."""
-    own = _folder_hash(folder)
-    return own if base is None else hashlib.sha256(f"{_folder_hash(base)}{own}".encode()).hexdigest()
-
-
-def _folder_hash(folder: Path) -> str:
-    """sha256 over names and contents of what decides the model's numbers: weights and configuration.
-
-    Of the configuration, not what a copy or another version of a library writes otherwise: where the model lay, where
-    the base of an adapter lies, and which version wrote it.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-        elif path.name in ("config.json", "adapter_config.json"):
-            settings = {key: value for key, value in read_json(path).items() if key not in _NO_PART_OF_HASH}
-            content = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        else:
-            continue
-        digest.update(f"{path.name}:{content}\n".encode())
-    return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(": ") if lines else type(error).__name__
+__all__ = [
+    "Policy",
+    "add_adapter",
+    "choose_device",
+    "load_policy",
+    "load_tokenizer",
+    "model_hash",
+    "resolve_model_folder",
+    "stop_token_ids",
+    "without_peft_warning",
+]
