@@ -12,7 +12,7 @@ from tests.train.made_up import Trained, Workshop
 
 CUTS = {"1x8": 8, "2x4": 4, "8x1": 1}
 PAIR_FIGURES = ("loss", "grad_norm", "margin", "chosen_logps", "rejected_logps", "accuracy")
-LORA = {"adapter": {"type": "lora", "r": 4}}
+LORA: dict[str, Any] = {"adapter": {"type": "lora", "r": 4}}
 METHODS: dict[str, dict[str, Any]] = {
     "simpo": {},
     "simpo, lora": LORA,

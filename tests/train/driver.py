@@ -92,7 +92,7 @@ def serve() -> None:
 
     warm = (accelerate, peft, transformers, simpo)
     assert all(warm)
-    os.fsync = lambda descriptor: None  # as in the tests' own process: a kill is no power cut
+    os.fsync = lambda fd: None  # as in the tests' own process: a kill is no power cut
     while line := sys.stdin.readline():
         pid = os.fork()
         if pid == 0:

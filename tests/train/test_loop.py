@@ -332,7 +332,7 @@ def test_a_run_tells_its_lineage_from_sft_to_preference(workshop: Workshop) -> N
 
 
 def test_recipe_and_rendering_are_written_before_the_first_step(workshop: Workshop) -> None:
-    sections = {"method": {"reward_margin": 0.8}, "train": {"max_steps": 1}}
+    sections: dict[str, Any] = {"method": {"reward_margin": 0.8}, "train": {"max_steps": 1}}
 
     def look(event: dict[str, Any]) -> None:
         if event["event"] == "start":

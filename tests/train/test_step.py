@@ -107,7 +107,7 @@ def oracle_step(
             share, slopes = 1 / tokens, [-1.0]
             loss += share * -math.fsum(own[0])
         for completion, slope in zip(group.completions, slopes, strict=True):
-            (share * slope * token_logps(model, group, completion).sum()).backward()
+            torch.autograd.backward(share * slope * token_logps(model, group, completion).sum())
     return loss, gradients(model)
 
 
@@ -173,7 +173,8 @@ def test_a_gradient_is_clipped_to_the_norm_and_its_own_norm_is_told(policy: Poli
 def test_a_row_whose_loss_is_not_finite_is_named_and_the_weights_stay(policy: Policy, tmp_path: Path) -> None:
     """The embedding of one token that a single row has is made NaN."""
     groups = groups_of(policy, tmp_path, "simpo")
-    own = set(groups[4].prompt.tolist()) - {i for g in groups if g is not groups[4] for i in _ids(g)}
+    bad = groups[4]
+    own = set(bad.prompt.tolist()) - {i for g in groups if g is not bad for i in _ids(g)}
     with torch.no_grad():
         policy.model.get_input_embeddings().weight[own.pop()] = math.nan
     # the output layer shares the weights, so that every row breaks
@@ -184,16 +185,16 @@ def test_a_row_whose_loss_is_not_finite_is_named_and_the_weights_stay(policy: Po
     for parameter, old in zip(policy.model.parameters(), before, strict=True):
         assert torch.equal(parameter.nan_to_num(), old.nan_to_num())
 
-    def one_bad_row(model: Any, batch: Sequence[TokenGroup]) -> Any:
-        logps = score(model, batch)
-        for index, group in enumerate(batch):
-            if group is groups[4]:
+    def one_bad_row(model: Any, groups: Sequence[TokenGroup]) -> Any:
+        logps = score(model, groups)
+        for index, group in enumerate(groups):
+            if group is bad:
                 logps.total[2 * index + 1] = -math.inf
         return logps
 
     with torch.no_grad():
         policy.model.get_input_embeddings().weight.nan_to_num_(0.1)
-    with pytest.raises(RunFailed, match=f"row {groups[4].row.id}") as failure:
+    with pytest.raises(RunFailed, match=f"row {bad.row.id}") as failure:
         train_step(
             make_accelerator(_recipe(), policy.device, Path("."), tracker=None),
             policy.model,
@@ -204,7 +205,7 @@ def test_a_row_whose_loss_is_not_finite_is_named_and_the_weights_stay(policy: Po
             reference=None,
             max_grad_norm=1.0,
         )
-    assert str(failure.value).startswith(f"{groups[4].row.source}:")
+    assert str(failure.value).startswith(f"{bad.row.source}:")
 
 
 def test_a_gradient_that_is_not_finite_is_refused_although_the_loss_is(

@@ -111,7 +111,8 @@ def test_scoring_a_reference_can_be_interrupted_and_keeps_every_checkpoint(works
 def test_handlers_are_put_back_as_they_were() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with stop_on_signals() as stop:
-        assert signal.getsignal(signal.SIGINT) is stop
+        installed: list[Any] = [signal.getsignal(number) for number in before]
+        assert installed == [stop, stop]
         stop.patient = True
         signal.raise_signal(signal.SIGTERM)
         assert stop.requested
