@@ -14,8 +14,11 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from simpo.data.formats import FORMATS
+from simpo.data.formats_judged import UNPAIRED
 from simpo.data.read import read_rows
 from simpo.data.reasons import REASONS
+from simpo.data.shapes import Format
 from simpo.errors import DataError
 from simpo.records import Dataset, Pair
 from tests.data.written import GOOD, LINE, put
@@ -24,7 +27,20 @@ Kind = Literal["pairs", "examples"]
 OnBadRow = Literal["error", "drop"]
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-NAMES = st.sampled_from(["a.jsonl", "a.json", "a.jsonl.gz", "a.parquet", "a", "a.txt"])
+NAMES = st.sampled_from(
+    [
+        "a.jsonl",
+        "a.json",
+        "a.jsonl.gz",
+        "a.parquet",
+        "a",
+        "a.txt",
+        "a.csv",
+        "a.tsv.gz",
+        "a.arrow",
+        "a.jsonl.zst",
+    ]
+)
 PREFIXES = [
     b"",
     b"{",
@@ -32,16 +48,20 @@ PREFIXES = [
     b"[{",
     b"PAR1",
     b"\x1f\x8b\x08\x00",
+    b"\x28\xb5\x2f\xfd",
+    b"ARROW1\0\0",
+    b"\xff\xff\xff\xff",
+    b"prompt,chosen,rejected\na,b,",
     codecs.BOM_UTF8,
     f"{LINE}\n".encode(),
     b"\xff\xfe",
 ]
 
 
-def read_bytes(content: bytes, name: str, kind: Kind, on_bad_row: OnBadRow) -> Dataset | None:
+def read_bytes(content: bytes, name: str, kind: Kind, on_bad_row: OnBadRow, **options: Any) -> Dataset | None:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return read_rows(put(Path(folder), content, name), kind=kind, on_bad_row=on_bad_row)
+            return read_rows(put(Path(folder), content, name), kind=kind, on_bad_row=on_bad_row, **options)
         except DataError as error:
             str(error).encode()
             return None
@@ -104,16 +124,46 @@ values = (
     | st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner))
 )
 keys = st.sampled_from(
-    ["prompt", "chosen", "rejected", "messages", "completion", "label", "category", "id", "x"]
+    sorted({key for entries in FORMATS.values() for one in entries for key in one.columns})
+)
+objects = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            key: scalars
+            for key in (
+                "rank",
+                "response",
+                "answer",
+                "completion",
+                "overall_score",
+                "score",
+                "user_id",
+                "value",
+            )
+        },
+    )
+    | messages,
+    max_size=3,
+)
+trees = st.recursive(
+    st.fixed_dictionaries({"text": scalars, "role": st.sampled_from(["prompter", "assistant", "x"])}),
+    lambda inner: st.fixed_dictionaries(
+        {"text": scalars, "role": st.sampled_from(["prompter", "assistant"]), "replies": st.lists(inner)},
+        optional={"rank": scalars},
+    ),
+    max_leaves=6,
 )
 shapes = [
     st.fixed_dictionaries({"prompt": values, "chosen": values, "rejected": values}),
     st.fixed_dictionaries({"chosen": messages, "rejected": messages}),
     st.fixed_dictionaries({"messages": messages}),
     st.fixed_dictionaries({"prompt": values, "completion": values}),
-    st.dictionaries(keys, values, max_size=5),
+    st.fixed_dictionaries({"prompt": trees}),
+    st.dictionaries(keys, values | objects, max_size=5),
     values,
 ]
+POOLED = {"annotator_labels", "helpsteer_ratings", *(entry.name for entry in UNPAIRED)}
 
 
 @MANY
@@ -127,6 +177,23 @@ def test_any_json_rows_are_read_or_counted_and_none_is_lost(
         return
     if kind == "pairs":
         assert all(isinstance(row, Pair) for row in dataset.rows)
-        assert len(dataset.rows) + len(dataset.dropped) == len(rows)
-    assert {row.source.line for row in (*dataset.rows, *dataset.dropped)} == set(range(1, len(rows) + 1))
+    if dataset.format not in POOLED:  # there a pair is made of several rows
+        lines = {row.source.line for row in (*dataset.rows, *dataset.dropped)}
+        assert lines == set(range(1, len(rows) + 1))
     assert {row.reason for row in dataset.dropped} <= set(REASONS)
+
+
+NAMED = [(kind, entry) for kind, entries in FORMATS.items() for entry in entries]
+
+
+@MANY
+@given(data=st.data(), named=st.sampled_from(NAMED))
+def test_any_json_rows_are_read_or_refused_in_every_format_that_is_named(
+    data: st.DataObject, named: tuple[Kind, Format]
+) -> None:
+    kind, entry = named
+    columns = st.sampled_from(sorted(entry.columns | {"label", "rank", "preference", "annotator1", "system"}))
+    row = st.dictionaries(columns, values | objects | trees | messages, min_size=1, max_size=8)
+    rows = data.draw(st.lists(row, min_size=1, max_size=3))
+    text = "\n".join(map(json.dumps, rows))
+    read_bytes(text.encode(), "a.jsonl", kind, "drop", format=entry.name, pairing="all")

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simpo.data.formats import EXAMPLE_FORMATS, FORMATS, PAIR_FORMATS, Parts, recognise
+from simpo.data.formats import FORMATS, recognise
 from simpo.data.reasons import REASONS, BadRow
+from simpo.data.shapes import Found, Parts
 from simpo.data.turns import split_texts
 from simpo.records import Example, Message, Source
 
@@ -23,7 +24,7 @@ def turns(prompt: tuple[Message, ...], *reply: str) -> list[dict[str, str]]:
     return [turn.as_dict() for turn in (*prompt, *(Message("assistant", text) for text in reply))]
 
 
-def read_one(name: str, row: dict[str, Any]) -> list[Parts | BadRow]:
+def read_one(name: str, row: dict[str, Any]) -> list[Found]:
     (entry,) = (entry for formats in FORMATS.values() for entry in formats if entry.name == name)
     return list(entry.read(row))
 
@@ -105,6 +106,7 @@ def test_each_assistant_turn_is_one_example_or_counted_with_its_reason(conversat
             assert part == Parts(tuple(conversation[:index]), (conversation[index].content,))
             Example(part.prompt, part.completions[0], SOURCE)
         else:
+            assert isinstance(part, BadRow)
             assert part.reason in ("empty_completion", "empty_prompt", "prompt_ends_in_assistant")
 
 
@@ -311,11 +313,17 @@ def test_hh_text_loses_one_space_after_a_marker_and_all_before_the_next() -> Non
     assert read_one("hh", row) == [Parts((Message("user", " two"),), ("yes", "no"))]
 
 
-@pytest.mark.parametrize("beside", ["instruction", "input", "messages", "conversations", "question"])
+@pytest.mark.parametrize("beside", ["input", "messages", "conversations", "query", "context", "history"])
 def test_a_prompt_in_another_column_is_never_guessed_from_the_replies(beside: str) -> None:
     assert (
         recognise([{beside: "How do I pay?", "chosen": "By card.", "rejected": "By hand."}], "pairs") is None
     )
+
+
+def test_the_prompt_of_a_pair_is_not_taken_for_a_conversation_to_imitate() -> None:
+    row = {"messages": CHAT, "chosen": {"role": "assistant", "content": "a"}, "rejected": {}}
+    assert recognise([row], "examples") is None
+    assert recognise([{**row, "prompt": "Hi"}], "examples") is not None
 
 
 def test_ratings_of_single_replies_are_not_taken_for_examples_to_imitate() -> None:
@@ -330,10 +338,9 @@ def test_the_format_is_the_one_that_most_of_the_first_rows_have() -> None:
     assert recognise([], "pairs") is None
 
 
-def test_names_of_formats_are_distinct_and_each_is_reachable() -> None:
-    names = [entry.name for entry in (*PAIR_FORMATS, *EXAMPLE_FORMATS)]
-    assert len(set(names)) == len(names)
-    assert set(names) == {
-        *("hh", "hh_explicit", "messages", "prompt_completion", "trl_standard", "trl_standard_implicit"),
-        *("trl_conversational", "trl_conversational_implicit"),
-    }
+def test_names_of_formats_are_distinct_and_so_are_the_other_names_they_go_by() -> None:
+    for formats in FORMATS.values():
+        names = [name for entry in formats for name in (entry.name, *entry.also)]
+        assert len(set(names)) == len(names)
+    pairs, examples = ({entry.name for entry in entries} for entries in FORMATS.values())
+    assert not pairs & examples

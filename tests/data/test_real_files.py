@@ -9,10 +9,12 @@ import pytest
 
 from simpo.data.read import read_rows
 from simpo.errors import DataError
+from simpo.records import Row
 
 RAW = "raw_formats/"
 
-# file -> format, rows, rows left out by reason. Rows and left out add up to the counts of the data's README.
+# file -> format, rows, rows left out by reason. Rows and left out add up to the counts of the data's README,
+# where a row is a pair.
 PAIRS: dict[str, tuple[str, int, dict[str, int]]] = {
     "hh_harmless_raw.jsonl.gz": ("hh", 1686, {"diverging_prompts": 4, "empty_chosen": 2}),
     "label_noise_ultrafeedback.jsonl.gz": ("trl_standard", 764, {"empty_rejected": 1, "identical": 2}),
@@ -20,7 +22,22 @@ PAIRS: dict[str, tuple[str, int, dict[str, int]]] = {
     "preference_gsm8k_verifiable.jsonl.gz": ("trl_standard", 333, {}),
     "preference_ultrafeedback.jsonl.gz": ("trl_standard", 914, {"empty_rejected": 1, "identical": 2}),
     "support_taskmaster_pairs.jsonl": ("trl_conversational", 320, {}),
+    "multiannotator_pandalm.jsonl.gz": ("annotator_labels", 477, {"empty_answer": 19 * 3, "tie": 35 * 3}),
+    "multijudge_alpacaeval.jsonl.gz": ("judgments", 366, {"tie": 32}),
+    # 637 pairs of a good and a bad rating of one prompt, less those of one text twice or rated both ways.
+    "support_taskmaster_unpaired.jsonl.gz": ("trl_unpaired", 484, {"unpaired": 4532}),
+    RAW + "alpaca_instruction_input.jsonl": ("alpaca_ranking", 200, {}),
+    RAW + "alpacaeval_annotations_raw.json": ("alpaca_eval", 149, {"tie": 1}),
+    RAW + "axolotl_chat_template_dpo.jsonl": ("axolotl_chat_template", 200, {}),
+    RAW + "llamafactory_dpo_en_demo.json": ("llamafactory_sharegpt", 300, {}),
+    RAW + "llamafactory_kto_en_demo.json": ("unpaired_messages", 1, {"unpaired": 298}),
+    # The README counts 154 questions with two or more ranked replies.
+    RAW + "oasst_ranked_trees.jsonl": ("oasst_tree", 154, {}),
+    RAW + "openai_azure_preference.jsonl": ("openai_preference", 215, {}),
     RAW + "openrlhf_chosen_rejected_messages.jsonl": ("trl_conversational_implicit", 200, {}),
+    # 496 of 531 have a majority; of those 19 have an empty response and 6 one that is no text.
+    RAW + "pandalm_testset_raw.json": ("pandalm", 471, {"empty_answer": 19, "tie": 35, "wrong_type": 6}),
+    RAW + "swift_rejected_response.jsonl": ("swift_rejected", 200, {}),
     RAW + "trl_conversational_explicit.jsonl": ("trl_conversational", 200, {}),
     RAW + "trl_conversational_implicit.jsonl": ("trl_conversational_implicit", 200, {}),
     RAW + "trl_standard_explicit.jsonl": ("trl_standard", 200, {}),
@@ -28,6 +45,7 @@ PAIRS: dict[str, tuple[str, int, dict[str, int]]] = {
     RAW + "trl_zen_conversational_preference.jsonl": ("trl_conversational", 19, {}),
     RAW + "trl_zen_standard_implicit_prompt_preference.jsonl": ("trl_standard_implicit", 19, {}),
     RAW + "trl_zen_standard_preference.jsonl": ("trl_standard", 19, {}),
+    RAW + "trl_unpaired.jsonl": ("trl_unpaired", 200, {}),
     RAW + "ultrafeedback_sample.parquet": ("trl_standard", 200, {}),
 }
 
@@ -92,21 +110,75 @@ def test_support_conversations_give_each_assistant_turn_with_text(
         assert dataset.dropped_counts() == {"empty_completion": 440}
 
 
+EXAMPLES: dict[str, tuple[str, int]] = {
+    "support_bitext_sft.jsonl.gz": ("instruction_response", 2293),
+    RAW + "bitext_sample.csv": ("instruction_response", 400),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_public_file_of_examples_gives_its_rows(name: str, test_data: Path) -> None:
+    dataset = read_rows(test_data / name, kind="examples")
+    assert (dataset.format, len(dataset.rows), dataset.dropped) == (*EXAMPLES[name], ())
+    assert dataset.rows[0].category == "PAYMENT"
+
+
+def test_the_csv_of_a_set_is_the_beginning_of_its_json(test_data: Path) -> None:
+    table = read_rows(test_data / RAW / "bitext_sample.csv", kind="examples")
+    lines = read_rows(test_data / "support_bitext_sft.jsonl.gz", kind="examples", limit=400)
+    assert [row.id for row in table.rows] == [row.id for row in lines.rows]
+
+
+REFUSED = {
+    RAW + "llamafactory_dataset_info.json": "a list of data sets (LLaMA-Factory's dataset_info.json)",
+    RAW + "trl_zen_conversational_unpaired_preference.jsonl": "no row can be used (19 unpaired)",
+    RAW + "trl_zen_standard_unpaired_preference.jsonl": "no row can be used (19 unpaired)",
+    RAW + "bitext_sample.csv": "these are SFT examples (instruction_response)",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_files_without_pairs_are_refused_for_a_stated_reason(name: str, test_data: Path) -> None:
+    with pytest.raises(DataError) as error:
+        read_rows(test_data / name)
+    assert REFUSED[name] in str(error.value) and "\n  fix: " in str(error.value)
+
+
+def test_every_raw_format_is_named_above(test_data: Path) -> None:
+    files = {f"{RAW}{path.name}" for path in (test_data / RAW).iterdir()}
+    assert files <= {*PAIRS, *EXAMPLES, *REFUSED}
+
+
 @pytest.mark.parametrize(
     "name",
     [
         RAW + "trl_unpaired.jsonl",
         RAW + "llamafactory_kto_en_demo.json",
-        RAW + "trl_zen_standard_unpaired_preference.jsonl",
         "support_taskmaster_unpaired.jsonl.gz",
     ],
 )
-@pytest.mark.parametrize("kind", ["pairs", "examples"])
-def test_ratings_of_single_replies_are_refused_by_name(
-    name: str, kind: Literal["pairs", "examples"], test_data: Path
-) -> None:
+def test_ratings_of_single_replies_are_no_examples_to_imitate(name: str, test_data: Path) -> None:
     with pytest.raises(DataError, match="each row rates one completion"):
-        read_rows(test_data / name, kind=kind)
+        read_rows(test_data / name, kind="examples")
+
+
+def test_one_set_of_comparisons_gives_one_set_of_pairs_in_both_its_forms(test_data: Path) -> None:
+    raw = read_rows(test_data / RAW / "pandalm_testset_raw.json", on_bad_row="drop")
+    long = read_rows(test_data / "multiannotator_pandalm.jsonl.gz", on_bad_row="drop")
+    assert {row.id for row in raw.rows} <= {row.id for row in long.rows}
+    choices = {f"pandalm-{row.extra['idx']}": choices_of(row) for row in raw.rows}
+    there = {row.extra["item_id"]: choices_of(row) for row in long.rows}
+    assert len(choices) == 471 and all(there[item] == said for item, said in choices.items())
+
+
+def choices_of(row: Row) -> list[tuple[str, str]]:
+    return [(note["first"], note["choice"]) for note in row.extra["annotations"]]
+
+
+def test_ratings_of_one_prompt_make_the_pairs_they_were_made_of(test_data: Path) -> None:
+    unpaired = read_rows(test_data / RAW / "trl_unpaired.jsonl")
+    pairs = read_rows(test_data / RAW / "trl_standard_explicit.jsonl")
+    assert unpaired.hash == pairs.hash
 
 
 def test_every_other_public_file_is_read_or_refused_with_a_message(test_data: Path) -> None:

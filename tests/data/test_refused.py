@@ -146,12 +146,28 @@ def test_no_row_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
         ("a.jsonl.gz", gzip.compress(LINE.encode())[:-9], "a.jsonl.gz: the gzip file is damaged or cut short "
          "(Compressed file ended before the end-of-stream marker was reached)\n  fix: copy or download it again"),
         ("a.jsonl.gz", LINE, "a.jsonl.gz: not gzip, though its name says so (begins with '{\"prompt\": \"')"),
-        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\x04", "a.jsonl.zst: packed with zstd, which is not read\n  fix: "
-         "zstd -d a.jsonl.zst"),
+        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\x04", "a.jsonl.zst: the zstd file is damaged or cut short (Truncated "
+         "compressed stream)\n  fix: copy or download it again"),
+        ("a.jsonl.zst", LINE, "a.jsonl.zst: not zstd, though its name says so (begins with '{\"prompt\": \"')"),
+        ("a.jsonl.xz", b"\xfd7zXZ\x00", "a.jsonl.xz: packed with xz, which is not read\n  fix: unxz -k a.jsonl.xz"),
         ("a.parquet", LINE, "a.parquet: not a valid Parquet file: Parquet magic bytes not found in footer. Either "
          "the file is corrupted or this is not a parquet file."),
-        ("a.csv", "prompt,chosen,rejected\na,b,c\n", "a.csv: neither JSON, JSON Lines nor Parquet (begins with "
-         "'prompt,chosen,rejected')\n  fix: convert it to JSON Lines: one object a line"),
+        ("a.txt", "prompt,chosen,rejected\na,b,c\n", "a.txt: neither JSON, JSON Lines, Parquet nor Arrow (begins "
+         "with 'prompt,chosen,rejected')\n  fix: convert it to JSON Lines: one object a line; or name a table of "
+         "commas .csv"),
+        ("a.csv", "", "a.csv: the file is empty"),
+        ("a.csv", "\n\n", "a.csv: the file holds only blank lines"),
+        ("a.csv", "prompt,chosen,rejected\n", "a.csv: the file holds no rows"),
+        ("a.csv", "prompt,chosen,prompt\n", "a.csv: two columns have the name 'prompt'"),
+        ("a.csv", 'prompt,chosen,rejected\na,b,c\na,"b\n,c\n', "a.csv:3: a quoted field that begins here is never "
+         "closed\n  fix: close it; a quote inside a quoted field is written twice: \"\""),
+        ("a.csv", b"prompt,chosen,rejected\na,b,caf\xe9\n", "a.csv:2: not valid UTF-8: byte 0xe9 at column 8\n  fix: "
+         "mend the line, or convert the file: iconv -f LATIN1 -t UTF-8 a.csv > converted.jsonl"),
+        ("a.feather", b"FEA1" + bytes(20), "a.feather: a Feather file of version 1, which is not read\n  fix: write it "
+         "anew with pandas: pd.read_feather('a.feather').to_parquet('rows.parquet')"),
+        ("a.json", '{\n "mine": {"file_name": "a.json"}\n}', "a.json: a list of data sets (LLaMA-Factory's "
+         "dataset_info.json), not a data set\n  fix: give the file that its file_name names; its columns go to "
+         "data.columns"),
         ("a.json", "{\n \"version\": [1],\n \"data\": [{}]\n}\n", "a.json: one JSON object over several lines "
          "(keys: 'version', 'data'), not an array of rows\n  fix: write one row a line: jq -c '.data[]' a.json > "
          "rows.jsonl"),
@@ -223,11 +239,12 @@ def test_unknown_columns_are_named_with_the_formats_that_are_read(tmp_path: Path
     message = error_of(path)
     assert message.startswith(
         "train.jsonl: no known format of pairs; the columns are 'question', 'good', 'bad'\n"
-        "  fix: rename the columns to those of a format that is read:\n"
-        "    hh_explicit: prompt"
+        "  fix: rename the columns to those of a format that is read, or name them in data.columns "
+        "(prompt: your_column); docs/formats.md has all formats, the nearest are\n"
+        "    axolotl_intel: question, chosen, rejected (text), also system\n"
     )
-    assert "\n    trl_standard: prompt, chosen, rejected (text)\n" in message
-    assert "\n    messages: messages (a conversation)\n" in error_of(path, kind="examples")
+    assert "\n    trl_standard: prompt, chosen, rejected (text)" in message
+    assert "\n    messages: messages (a conversation)" in error_of(path, kind="examples")
 
 
 def test_examples_where_pairs_are_meant_and_the_reverse_are_told_apart(tmp_path: Path) -> None:

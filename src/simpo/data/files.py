@@ -1,4 +1,7 @@
-"""The bytes of a file to its rows: JSON Lines, a JSON array or Parquet, plain or gzip, whatever the name says."""
+"""The bytes of a file to its rows: JSON, Parquet, Arrow or CSV, plain, gzip or zstd, told by the bytes themselves.
+
+Only CSV needs its name (`.csv`, `.tsv`), for any text is CSV of some kind.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,23 @@ from typing import Any
 
 from simpo.data.parse import Decoder
 from simpo.data.reasons import BadRow, shown
+from simpo.data.tables import (
+    ARROW_FILE,
+    ARROW_STREAM,
+    FEATHER_1,
+    NumberedRow,
+    arrow_rows,
+    csv_rows,
+    parquet_rows,
+)
 from simpo.errors import DataError
 
-# A row, or why there is none, with its line (JSON Lines) or its number (others), counted from 1.
-NumberedRow = tuple[int, dict[str, Any] | BadRow]
-
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
+_JSON = (".jsonl", ".ndjson", ".json")
+_DELIMITERS = {".csv": None, ".tsv": "\t"}
+SUFFIXES = (*_JSON, ".parquet", ".arrow", ".feather", *_DELIMITERS)
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_ARROW = (ARROW_FILE, ARROW_STREAM, FEATHER_1)
 _PACKED = {
-    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d"),
     b"BZh": ("bzip2", "bunzip2 -k"),
     b"\xfd7zXZ\x00": ("xz", "unxz -k"),
     b"PK\x03\x04": ("zip", "unzip"),
@@ -35,19 +47,38 @@ def read_file(path: Path) -> Iterator[NumberedRow]:
     """
     name = str(path)
     with _reading(name), path.open("rb") as raw:
-        handle = raw
-        if raw.peek(2).startswith(b"\x1f\x8b"):
-            handle = io.BufferedReader(gzip.GzipFile(fileobj=raw))
-        elif path.suffix == ".gz" and raw.peek(1):
-            raise DataError(f"not gzip, though its name says so (begins with {_shown(raw)})", where=name)
+        handle = _unpacked(raw, path.suffix, name)
         head = handle.peek(8)[:8]
         if not head:
             raise DataError("the file is empty", where=name)
+        whole = path if handle is raw else None
         if head.startswith(b"PAR1") or ".parquet" in path.suffixes:
-            yield from _parquet_rows(path if handle is raw else handle.read(), name)
+            yield from parquet_rows(whole or handle.read(), name)
+        elif head.startswith(_ARROW) or {".arrow", ".feather"} & set(path.suffixes):
+            yield from arrow_rows(whole or handle.read(), name)
         else:
             _refuse_foreign(head, name)
-            yield from _text_rows(handle, name)
+            table = next((suffix for suffix in path.suffixes[::-1] if suffix in _DELIMITERS), None)
+            if table is None:
+                yield from _text_rows(handle, name)
+            else:
+                yield from csv_rows(_decoded(handle, name), name, _DELIMITERS[table])
+
+
+def _unpacked(raw: io.BufferedReader, suffix: str, name: str) -> io.BufferedReader:
+    """The bytes inside a gzip or zstd file, by their first bytes; those of any other file as they are."""
+    head = raw.peek(4)[:4]
+    if head.startswith(_GZIP):
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
+    if head.startswith(_ZSTD):
+        import pyarrow as pa
+
+        # pyarrow's stream has what BufferedReader asks of a raw file, but not its type.
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+    said = {".gz": "gzip", ".zst": "zstd"}.get(suffix)
+    if said and head:
+        raise DataError(f"not {said}, though its name says so (begins with {_shown(raw)})", where=name)
+    return raw
 
 
 @contextmanager
@@ -61,6 +92,12 @@ def _reading(name: str) -> Iterator[None]:
             f"the gzip file is damaged or cut short ({error})", where=name, fix="copy or download it again"
         ) from error
     except OSError as error:
+        if error.errno is None and error.strerror is None:  # of pyarrow, which unpacks zstd
+            raise DataError(
+                f"the zstd file is damaged or cut short ({error})",
+                where=name,
+                fix="copy or download it again",
+            ) from error
         raise DataError(f"cannot be read: {error.strerror or error}", where=name) from error
 
 
@@ -97,18 +134,24 @@ def _wide_encoding(head: bytes) -> str | None:
 
 def _lines(handle: io.BufferedReader, name: str) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, with their numbers, and without what ends them."""
+    for number, text in _decoded(handle, name):
+        line = text.rstrip(" \t\r\n")
+        if line and not line.isspace():
+            yield number, line
+
+
+def _decoded(handle: io.BufferedReader, name: str) -> Iterator[tuple[int, str]]:
+    """Every line as it stands, with its number."""
     for number, raw in enumerate(handle, 1):
         try:
             # A byte order mark inside a file is what joining two files leaves.
-            line = raw.decode("utf-8").removeprefix("\ufeff").rstrip(" \t\r\n")
+            yield number, raw.decode("utf-8").removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"not valid UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}",
                 where=f"{name}:{number}",
                 fix=f"mend the line, or convert the file: iconv -f LATIN1 -t UTF-8 {name} > converted.jsonl",
             ) from error
-        if line and not line.isspace():
-            yield number, line
 
 
 def _text_rows(handle: io.BufferedReader, name: str) -> Iterator[NumberedRow]:
@@ -118,11 +161,11 @@ def _text_rows(handle: io.BufferedReader, name: str) -> Iterator[NumberedRow]:
     if first is None:
         raise DataError("the file holds only blank lines", where=name)
     start = first[1].lstrip()
-    if start[0] not in '[{"' and not set(SUFFIXES) & set(Path(name).suffixes):
+    if start[0] not in '[{"' and not set(_JSON) & set(Path(name).suffixes):
         raise DataError(
-            f"neither JSON, JSON Lines nor Parquet (begins with {shown(start, 40)})",
+            f"neither JSON, JSON Lines, Parquet nor Arrow (begins with {shown(start, 40)})",
             where=name,
-            fix="convert it to JSON Lines: one object a line",
+            fix="convert it to JSON Lines: one object a line; or name a table of commas .csv",
         )
     if start[0] == "[" or (start[0] == "{" and not decoder.is_whole(start)):
         # Not a row on one line: an array of rows, or one value over several lines. Only the whole text can tell.
@@ -158,6 +201,12 @@ def _array_rows(
 def _one_value(value: object, name: str) -> DataError:
     """The error for a document that is one object: the rows may be a list inside it."""
     keys = list(value) if isinstance(value, dict) else []
+    if isinstance(value, dict) and any(_is_entry(item) for item in value.values()):
+        return DataError(
+            "a list of data sets (LLaMA-Factory's dataset_info.json), not a data set",
+            where=name,
+            fix="give the file that its file_name names; its columns go to data.columns",
+        )
     inside = [key for key in keys if key.isidentifier() and isinstance(value, dict) and _is_rows(value[key])]
     return DataError(
         f"one JSON object over several lines (keys: {', '.join(shown(key, 30) for key in keys[:8])}), "
@@ -167,40 +216,9 @@ def _one_value(value: object, name: str) -> DataError:
     )
 
 
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict) and bool({"file_name", "hf_hub_url", "ms_hub_url"} & set(value))
+
+
 def _is_rows(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
-
-
-def _parquet_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
-            columns = file.schema_arrow.names
-            twice = sorted({column for column in columns if columns.count(column) > 1})
-            if twice:
-                raise DataError(f"two columns have the name {twice[0]!r}", where=name)
-            number = 0
-            for batch in file.iter_batches(batch_size=1024):
-                for row in _batch_rows(batch, name, number):
-                    number += 1
-                    yield number, row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).strip().splitlines() or ["damaged"]
-        raise DataError(f"not a valid Parquet file: {reason[0]}", where=name) from error
-
-
-def _batch_rows(batch: Any, name: str, before: int) -> list[dict[str, Any]]:
-    try:
-        rows: list[dict[str, Any]] = batch.to_pylist()
-        return rows
-    except (ValueError, OverflowError):  # text that is not UTF-8, a date beyond Python's
-        for index in range(batch.num_rows):
-            try:
-                batch.slice(index, 1).to_pylist()
-            except (ValueError, OverflowError) as error:
-                raise DataError(
-                    f"a value that cannot be read: {error}", where=f"{name}:{before + index + 1}"
-                ) from error
-        raise

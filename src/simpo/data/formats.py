@@ -2,233 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import difflib
+from collections.abc import Sequence
 
-from simpo.data.reasons import BadRow
-from simpo.data.turns import (
-    Turns,
-    calls_tools,
-    column,
-    hh_turns,
-    is_hh,
-    messages,
-    prompt_turns,
-    reply,
-    split_dialogues,
-    split_texts,
-    text,
-)
-from simpo.records import Message
+from simpo.data.formats_examples import EXAMPLE_FORMATS
+from simpo.data.formats_judged import JUDGED, UNPAIRED
+from simpo.data.formats_labelled import LABELLED
+from simpo.data.formats_pairs import OTHER_TRAINERS, TRL
+from simpo.data.formats_ranked import RANKED
+from simpo.data.shapes import Format, Kind, RawRow
+from simpo.errors import RecipeError
 
-Kind = Literal["pairs", "examples"]
-RawRow = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a format finds in a row: a prompt and its completions, (chosen, rejected) or the one to imitate."""
-
-    prompt: Turns
-    completions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One way in which files hold rows.
-
-    `matches(row)` looks at keys and types alone. `read(row)` gives one `Parts` for each record of the row, in order,
-    and a `BadRow` in the place of one that cannot be used; it raises `BadRow` where that is the whole row.
-    `columns` are the columns it takes; all others travel as `extra`.
-    """
-
-    name: str
-    looks: str
-    columns: frozenset[str]
-    matches: Callable[[RawRow], bool]
-    read: Callable[[RawRow], Iterable[Parts | BadRow]]
-
-
-# A row with one of these beside `chosen` and `rejected` has its prompt there: it must not be guessed from the texts.
-_PROMPT_COLUMNS = (
-    *("prompt", "instruction", "input", "question", "query", "system", "context", "history"),
-    *("messages", "conversation", "conversations"),
-)
-
-
-def _pair(prompt: Turns, chosen: str, rejected: str) -> list[Parts]:
-    _check_prompt(prompt)
-    for key, value in (("chosen", chosen), ("rejected", rejected)):
-        if not value.strip():
-            raise BadRow(f"empty_{key}", f'"{key}" is empty{f": {value!r}" if value else ""}')
-    if chosen == rejected:
-        raise BadRow("identical", '"chosen" and "rejected" are equal')
-    return [Parts(prompt, (chosen, rejected))]
-
-
-def _example(prompt: Turns, completion: str, where: str = '"completion"') -> Parts:
-    _check_prompt(prompt)
-    if not completion.strip():
-        raise BadRow("empty_completion", f"{where} is empty")
-    return Parts(prompt, (completion,))
-
-
-def _check_prompt(prompt: Turns) -> None:
-    if not prompt:
-        raise BadRow("empty_prompt", "there is no turn before the reply")
-    last = prompt[-1]
-    if last.role == "assistant":
-        raise BadRow("prompt_ends_in_assistant", "the prompt ends in an assistant turn")
-    # A tool may answer nothing; a user or a system turn that says nothing asks nothing.
-    if last.role != "tool" and not last.content.strip():
-        raise BadRow("empty_prompt", f"the last turn of the prompt (role {last.role}) is empty")
-
-
-def _explicit(row: RawRow) -> list[Parts]:
-    prompt = prompt_turns(column(row, "prompt"))
-    chosen, rejected = column(row, "chosen"), column(row, "rejected")
-    return _pair(prompt, reply(chosen, "chosen", prompt), reply(rejected, "rejected", prompt))
-
-
-def _implicit_dialogues(row: RawRow) -> list[Parts]:
-    chosen, rejected = (messages(column(row, key), key) for key in ("chosen", "rejected"))
-    return _pair(*split_dialogues(chosen, rejected))
-
-
-def _implicit_texts(row: RawRow) -> list[Parts]:
-    chosen, rejected = text(row, "chosen"), text(row, "rejected")
-    for key, value in (("chosen", chosen), ("rejected", rejected)):
-        if not value.strip():
-            raise BadRow(f"empty_{key}", f'"{key}" is empty')
-    if chosen == rejected:
-        raise BadRow("identical", '"chosen" and "rejected" are equal')
-    prompt, chosen, rejected = split_texts(chosen, rejected)
-    return _pair((Message("user", prompt),), chosen, rejected)
-
-
-def _hh(row: RawRow) -> list[Parts]:
-    return _pair(*split_dialogues(hh_turns(row, "chosen"), hh_turns(row, "rejected")))
-
-
-def _hh_explicit(row: RawRow) -> list[Parts]:
-    prompt = hh_turns(row, "prompt")
-    # The prompt ends in the marker of the reply, which reads as an assistant turn without text.
-    if prompt[-1] == Message("assistant", ""):
-        prompt = prompt[:-1]
-    chosen, rejected = (text(row, key).removeprefix(" ").rstrip() for key in ("chosen", "rejected"))
-    return _pair(prompt, chosen, rejected)
-
-
-def _conversation(row: RawRow) -> Iterator[Parts | BadRow]:
-    """Each assistant turn after a prompt of all the turns before it."""
-    turns, tool_call = _turns_before_tool_call(column(row, "messages"))
-    if tool_call is None and not any(turn.role == "assistant" for turn in turns):
-        raise BadRow("no_reply", '"messages" holds no assistant turn')
-    for index, turn in enumerate(turns):
-        if turn.role == "assistant":
-            try:
-                yield _example(turns[:index], turn.content, f"messages[{index}]")
-            except BadRow as bad:
-                yield bad
-    if tool_call is not None:
-        yield tool_call
-
-
-def _turns_before_tool_call(value: object) -> tuple[Turns, BadRow | None]:
-    """The turns up to one that calls tools, and what is wrong with that one: every later prompt would hold it."""
-    try:
-        return messages(value, "messages"), None
-    except BadRow as bad:
-        if bad.reason != "tool_calls" or not isinstance(value, list):
-            raise
-        calls = next(index for index, item in enumerate(value) if calls_tools(item))
-        return messages(value[:calls], "messages"), bad
-
-
-def _prompt_completion(row: RawRow) -> list[Parts]:
-    prompt = prompt_turns(column(row, "prompt"))
-    return [_example(prompt, reply(column(row, "completion"), "completion", prompt))]
-
-
-def _are(row: RawRow, types: type | tuple[type, ...], *keys: str) -> bool:
-    return all(isinstance(row.get(key), types) for key in keys)
-
-
-def _no_prompt(row: RawRow) -> bool:
-    return all(row.get(key) is None for key in _PROMPT_COLUMNS)
-
-
-def _is_rating(row: RawRow) -> bool:
-    """Whether the row rates one reply (KTO): one that was rated bad is none to imitate."""
-    return isinstance(row.get("label"), int)
-
-
-_TRL = frozenset({"prompt", "chosen", "rejected"})
-
-PAIR_FORMATS: tuple[Format, ...] = (
-    Format(
-        "hh_explicit",
-        'prompt "\\n\\nHuman: ...\\n\\nAssistant:", chosen, rejected (text)',
-        _TRL,
-        lambda row: is_hh(row.get("prompt")) and _are(row, str, "chosen", "rejected"),
-        _hh_explicit,
-    ),
-    Format(
-        "trl_standard",
-        "prompt, chosen, rejected (text)",
-        _TRL,
-        lambda row: _are(row, str, "prompt", "chosen", "rejected"),
-        _explicit,
-    ),
-    Format(
-        "trl_conversational",
-        "prompt, chosen, rejected (text or lists of messages)",
-        _TRL,
-        lambda row: _are(row, (str, list), "prompt", "chosen", "rejected"),
-        _explicit,
-    ),
-    Format(
-        "hh",
-        'chosen, rejected (whole dialogues "\\n\\nHuman: ...\\n\\nAssistant: ...")',
-        _TRL,
-        lambda row: is_hh(row.get("chosen")) and is_hh(row.get("rejected")) and _no_prompt(row),
-        _hh,
-    ),
-    Format(
-        "trl_conversational_implicit",
-        "chosen, rejected (whole dialogues as lists of messages)",
-        _TRL,
-        lambda row: _are(row, list, "chosen", "rejected") and _no_prompt(row),
-        _implicit_dialogues,
-    ),
-    Format(
-        "trl_standard_implicit",
-        "chosen, rejected (text with one beginning)",
-        _TRL,
-        lambda row: _are(row, str, "chosen", "rejected") and _no_prompt(row),
-        _implicit_texts,
-    ),
-)
-
-EXAMPLE_FORMATS: tuple[Format, ...] = (
-    Format(
-        "messages",
-        "messages (a conversation)",
-        frozenset({"messages"}),
-        lambda row: _are(row, list, "messages") and not _is_rating(row),
-        _conversation,
-    ),
-    Format(
-        "prompt_completion",
-        "prompt, completion (text or lists of messages)",
-        frozenset({"prompt", "completion"}),
-        lambda row: _are(row, (str, list), "prompt", "completion") and not _is_rating(row),
-        _prompt_completion,
-    ),
-)
-
+# From narrow to wide: a row counts for the first entry that it matches.
+PAIR_FORMATS: tuple[Format, ...] = (*LABELLED, *OTHER_TRAINERS, *TRL, *RANKED, *JUDGED, *UNPAIRED)
 FORMATS: dict[Kind, tuple[Format, ...]] = {"pairs": PAIR_FORMATS, "examples": EXAMPLE_FORMATS}
+
+
+def votes(rows: Sequence[RawRow], kind: Kind) -> dict[str, int]:
+    """How many of the rows match each format first, by its name."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        for entry in FORMATS[kind]:
+            if entry.matches(row):
+                counts[entry.name] = counts.get(entry.name, 0) + 1
+                break
+    return counts
 
 
 def recognise(rows: Sequence[RawRow], kind: Kind) -> Format | None:
@@ -236,13 +34,40 @@ def recognise(rows: Sequence[RawRow], kind: Kind) -> Format | None:
 
     A row counts for the first entry of the table that it matches, so entries go from narrow to wide.
     """
-    votes: dict[str, int] = {}
-    formats = FORMATS[kind]
-    for row in rows:
-        for entry in formats:
-            if entry.matches(row):
-                votes[entry.name] = votes.get(entry.name, 0) + 1
-                break
+    counts = votes(rows, kind)
     return max(
-        (entry for entry in formats if entry.name in votes), key=lambda entry: votes[entry.name], default=None
+        (entry for entry in FORMATS[kind] if entry.name in counts),
+        key=lambda entry: counts[entry.name],
+        default=None,
     )
+
+
+def format_named(name: str, kind: Kind) -> Format:
+    """The format of this name, or of another name it goes by; `RecipeError` names the nearest."""
+    named = {alias: entry for entry in FORMATS[kind] for alias in (*entry.also, entry.name)}
+    if name in named:
+        return named[name]
+    other: Kind = "examples" if kind == "pairs" else "pairs"
+    meant = next((entry for entry in FORMATS[other] if name in (entry.name, *entry.also)), None)
+    if meant is not None:
+        raise RecipeError(f"the format {meant.name} holds {other}, and {kind} are needed")
+    near = difflib.get_close_matches(name, named, n=1)
+    names = ", ".join(entry.name for entry in FORMATS[kind])
+    raise RecipeError(
+        f"there is no format {name!r} of {kind}",
+        fix=f"{f'did you mean {near[0]}? ' if near else ''}The formats are {names}",
+    )
+
+
+def nearest(columns: Sequence[str], kind: Kind, count: int = 4) -> list[Format]:
+    """The formats that share most of these columns, for a file that is of none; the plainest where none does."""
+    plain = ("trl_standard", "trl_conversational", "prompt_completion", "messages")
+
+    def likeness(entry: Format) -> tuple[float, int]:
+        shared = sum(column in entry.columns for column in columns)
+        return (
+            -shared / (len(entry.columns) + 1),
+            plain.index(entry.name) if entry.name in plain else len(plain),
+        )
+
+    return sorted(FORMATS[kind], key=likeness)[:count]

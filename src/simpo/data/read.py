@@ -3,41 +3,70 @@
 from __future__ import annotations
 
 import difflib
-import os
-import re
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from simpo.data.files import SUFFIXES, NumberedRow, read_file
-from simpo.data.formats import FORMATS, Format, Kind, Parts, recognise
-from simpo.data.reasons import BadRow, shown
-from simpo.errors import DataError
+from simpo.data.locate import locate
+from simpo.data.opening import Opened, open_source
+from simpo.data.pairing import PAIRINGS, check_margin, merged, pairs_of, stated_margin
+from simpo.data.reasons import NO_PAIR, BadRow, shown
+from simpo.data.shapes import Format, Found, Kind, Pairing, Parts, Ranked
+from simpo.errors import DataError, RecipeError
 from simpo.records import Dataset, Dropped, Example, Pair, Row, Source
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[^:/]\S*)?")
-_ROWS_TO_RECOGNISE = 20
 _FIX_BAD_ROW = (
     "mend or remove the row, or set data.on_bad_row: drop, which leaves such rows out and counts them"
 )
+_FIX_NO_ROWS = {
+    "unpaired": "a pair needs a good and a bad reply to the same prompt, word for word: rate more replies to each "
+    "prompt, or give prompt, chosen and rejected; the good replies alone can serve SFT, without their label",
+    "tie": "every row is a tie: give rows in which one answer is better",
+    "small_margin": "lower data.min_margin",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """How rows become records."""
+
+    kind: Kind
+    limit: int | None
+    last_turn: bool
+    pairing: Pairing
+    min_margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One row of an item that is spread over several rows."""
+
+    source: Source
+    ranked: Ranked
+    row: Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class _Found:
-    """What has been read so far. A bad row stops `on_bad_row="error"`; a skipped turn of a good row does not."""
+    """What has been read so far. A bad row stops `on_bad_row="error"`; a skipped turn of a good row does not.
+
+    scored: whether any row said by how much one reply is better.
+    """
 
     rows: list[Row] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     bad: list[Dropped] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
+    scored: bool = False
 
     def leave_out(self, source: Source, bad: BadRow, about: str = "") -> None:
-        """Note a whole row that cannot be used."""
-        self.bad.append(Dropped(source, bad.reason, bad.detail + about))
-        self.dropped.append(self.bad[-1])
+        """Note a whole row that cannot be used, or that makes no pair, which is no fault of it."""
+        self.dropped.append(Dropped(source, bad.reason, bad.detail + about))
+        if bad.reason not in NO_PAIR:
+            self.bad.append(self.dropped[-1])
 
 
 def read_rows(
@@ -47,145 +76,194 @@ def read_rows(
     on_bad_row: Literal["error", "drop"] = "error",
     limit: int | None = None,
     sft_turns: Literal["all", "last"] = "all",
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    pairing: Pairing = "best_worst",
+    min_margin: float = 0.0,
 ) -> Dataset:
-    """Read preference pairs or SFT examples from a file, several files, or a hub id (`org/name`, `org/name:split`).
+    """Read preference pairs or SFT examples from files, patterns (`data/*.jsonl`) or a hub id (`org/name:split`).
 
-    Files are JSON Lines, a JSON array or Parquet, plain or gzip, each in one of the formats of
-    `simpo.data.formats`, recognised by its first rows. `limit` keeps the first so many records and reads no further.
-    With `kind="examples"` each assistant turn of a conversation is one record, or the last that has text
-    (`sft_turns="last"`). Text is kept as it is.
+    Files are JSON Lines, a JSON array, CSV, Parquet or Arrow, plain, gzip or zstd, each in one of the formats of
+    `simpo.data.formats`, recognised by its first rows or named by `format`. `columns` maps the format's names of
+    columns to the user's. `limit` keeps the first so many records and reads no further. Text is kept as it is.
+
+    Ranked or scored answers become pairs by `pairing` (see `simpo.data.pairing`), ties never, and neither two whose
+    scores differ by less than `min_margin`, in the format's own unit. With `kind="examples"` each assistant turn of a
+    conversation is one record, or the last that has text (`sft_turns="last"`).
 
     Rows that cannot be used are in `dropped` with `on_bad_row="drop"`; with "error" they raise, after all was read.
-    A turn that cannot be used in a conversation whose other turns can is in `dropped` in both cases.
+    A turn that cannot be used in a conversation whose other turns can, and a row that makes no pair (a tie), are in
+    `dropped` in both cases.
 
     Raises `DataError`, which names file, line, value and what to do: for a file that cannot be read or is of no known
-    format, for bad rows, and where no row is left.
+    format, for bad rows, and where no row is left. Raises `RecipeError` for an option that is none.
     """
-    specs = [spec] if isinstance(spec, (str, Path)) else list(spec)
-    name = ", ".join(map(str, specs))
-    sources = [_locate(str(one)) for one in specs]
-    _refuse_repeats(sources)
+    options = _Options(kind, limit, sft_turns == "last", _pairing(pairing), _margin(min_margin))
+    specs = [str(one) for one in ([spec] if isinstance(spec, (str, Path)) else spec)]
+    name = ", ".join(specs)
+    sources = locate(specs)
     found = _Found()
     for source in sources:
-        rows = read_file(source) if isinstance(source, Path) else _hub_rows(source)
-        _read_source(str(source), rows, found, kind=kind, limit=limit, last_turn=sft_turns == "last")
+        if limit is None or len(found.rows) < limit:
+            opened = open_source(source, kind=kind, format=format, columns=columns)
+            _read_source(opened, found, options)
     if found.bad and on_bad_row == "error":
         raise _bad_rows(found.bad)
     if not found.rows:
         raise _no_rows(found.dropped, name)
+    if min_margin > 0 and not found.scored:
+        raise DataError(
+            f"min_margin {min_margin:g} has no effect: no row says by how much a reply is better",
+            where=name,
+            fix="remove data.min_margin, or give scores (score_chosen and score_rejected, or margin)",
+        )
     files = tuple(source for source in sources if isinstance(source, Path))
     formats = ", ".join(dict.fromkeys(found.formats))
     return Dataset(name, tuple(found.rows), tuple(found.dropped), formats, files)
 
 
-def _locate(spec: str) -> Path | str:
-    """A local path, or the hub id that the text is when no such path exists."""
-    path = Path(os.path.expanduser(spec))
-    try:
-        if path.is_dir():
-            inside = sorted(one.name for one in path.iterdir() if one.suffixes and _is_data(one.name))
-            fix = f"name its files, for example {path / inside[0]}" if inside else "name a file"
-            raise DataError("a folder, not a file", where=spec or "''", fix=fix)
-        # os.stat and not Path.exists, which takes a folder that may not be entered for a missing file.
-        path.stat()
-        return path
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"cannot be read: {reason}", where=shown(spec)) from error
-    if _HUB_ID.fullmatch(spec) and not _is_data(spec):
-        return spec
-    siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, siblings, n=1)
-    raise DataError(
-        "no such file", where=spec, fix=f"did you mean {path.parent / near[0]}?" if near else None
-    )
+def _pairing(name: str) -> Pairing:
+    for pairing in PAIRINGS:
+        if name == pairing:
+            return pairing
+    near = difflib.get_close_matches(name, PAIRINGS, n=1)
+    fix = f"did you mean {near[0]}?" if near else None
+    raise RecipeError(f"pairing {name!r} is not one of {', '.join(PAIRINGS)}", fix=fix)
 
 
-def _is_data(name: str) -> bool:
-    return name.removesuffix(".gz").endswith((*SUFFIXES, ".csv", ".tsv", ".txt")) or name.endswith(".gz")
+def _margin(value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise RecipeError(f"min_margin {value} is not a number from 0 on")
+    return value
 
 
-def _refuse_repeats(sources: Sequence[Path | str]) -> None:
-    if not sources:
-        raise DataError("no file is given")
-    seen: set[str] = set()
-    for source in sources:
-        key = str(source.resolve()) if isinstance(source, Path) else source
-        if key in seen:
-            raise DataError("the file is given twice", where=str(source), fix="name each file once")
-        seen.add(key)
-
-
-def _hub_rows(spec: str) -> Iterator[NumberedRow]:
-    import datasets
-    from datasets.exceptions import DatasetsError
-
-    name, _, split = spec.partition(":")
-    try:
-        rows = datasets.load_dataset(name, split=split or "train")
-    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"no such file here, and the hub did not give it: {reason}",
-            where=spec,
-            fix="check the name, the split (`org/name:split`) and the connection, or download it and give the files",
-        ) from error
-    yield from enumerate(rows, 1)
-
-
-def _read_source(
-    name: str, rows: Iterator[NumberedRow], found: _Found, *, kind: Kind, limit: int | None, last_turn: bool
-) -> None:
-    if limit is not None and len(found.rows) >= limit:
-        return
-    first: list[NumberedRow] = []
-    objects: list[dict[str, Any]] = []
-    for numbered in rows:
-        first.append(numbered)
-        if not isinstance(numbered[1], BadRow):
-            objects.append(numbered[1])
-        if len(objects) == _ROWS_TO_RECOGNISE:
-            break
-    entry = recognise(objects, kind)
-    if entry is None:
-        if objects:
-            raise _unrecognised(objects, kind, name)
-        for number, row in first:
-            assert isinstance(row, BadRow)
-            found.leave_out(Source(name, number), row)
-        return
-    found.formats.append(entry.name)
-    for number, row in chain(first, rows):
-        _read_row(entry, row, Source(name, number), found, kind=kind, last_turn=last_turn)
-        if limit is not None and len(found.rows) >= limit:
-            del found.rows[limit:]
+def _read_source(opened: Opened, found: _Found, options: _Options) -> None:
+    pool: dict[Hashable, list[_Piece]] = {}
+    if opened.entry is not None:
+        found.formats.append(opened.entry.name)
+    for number, row in opened.rows:
+        source = Source(opened.name, number)
+        if isinstance(row, BadRow):
+            found.leave_out(source, row)
+        elif opened.entry is not None:
+            _read_row(opened.entry, row, source, found, pool, options)
+        if _full(found, options):
+            return
+    for pieces in pool.values():
+        _read_item(pieces, found, options, opened.entry)
+        if _full(found, options):
             return
 
 
+def _full(found: _Found, options: _Options) -> bool:
+    if options.limit is None or len(found.rows) < options.limit:
+        return False
+    del found.rows[options.limit :]
+    return True
+
+
 def _read_row(
-    entry: Format, row: dict[str, Any] | BadRow, source: Source, found: _Found, *, kind: Kind, last_turn: bool
+    entry: Format,
+    row: Mapping[str, Any],
+    source: Source,
+    found: _Found,
+    pool: dict[Hashable, list[_Piece]],
+    options: _Options,
 ) -> None:
-    if isinstance(row, BadRow):
-        found.leave_out(source, row)
-        return
     try:
-        parts = list(entry.read(row))
+        whole = [part for part in entry.read(row) if not _pooled(part, source, row, pool)]
+        parts = [part for one in whole for part in _parts(one, row, found, options)]
     except BadRow as bad:
         found.leave_out(source, bad, _about(row))
         return
-    if last_turn:
+    if options.last_turn:
         parts = _from_last_usable(parts)
-    if all(isinstance(part, BadRow) for part in parts):
+    if parts and all(isinstance(part, BadRow) for part in parts):
         found.leave_out(source, next(part for part in parts if isinstance(part, BadRow)), _about(row))
         return
-    extra = {key: value for key, value in row.items() if key not in entry.columns}
+    _keep(parts, source, row.get("category"), _others(entry, row), found, options.kind)
+
+
+def _pooled(part: Found, source: Source, row: Mapping[str, Any], pool: dict[Hashable, list[_Piece]]) -> bool:
+    """Put a row that is only a part of an item with the others of it."""
+    if not isinstance(part, Ranked) or part.key is None:
+        return False
+    pool.setdefault(part.key, []).append(_Piece(source, part, row))
+    return True
+
+
+def _parts(one: Found, row: Mapping[str, Any], found: _Found, options: _Options) -> list[Parts | BadRow]:
+    """What one record of a row gives: itself, the pairs of its answers, or the reason why it gives none."""
+    try:
+        if isinstance(one, Ranked):
+            found.scored = True
+            return pairs_of(one, options.pairing, options.min_margin)
+        if options.kind == "pairs" and isinstance(one, Parts) and options.min_margin > 0:
+            found.scored = found.scored or stated_margin(row) is not None
+            check_margin(row, options.min_margin)
+    except BadRow as bad:
+        return [bad]
+    return [one]
+
+
+def _read_item(pieces: Sequence[_Piece], found: _Found, options: _Options, entry: Format | None) -> None:
+    """The pairs of an item whose answers or opinions stand in several rows; its other columns are what all agree on."""
+    assert entry is not None
+    first = pieces[0]
+    found.scored = True
+    try:
+        parts = pairs_of(
+            merged([_with_lines(piece) for piece in pieces]), options.pairing, options.min_margin
+        )
+    except BadRow as bad:
+        if first.ranked.rated and bad.reason in ("tie", "unranked"):
+            bad = BadRow("unpaired", _one_sided(pieces))
+        for piece in pieces:
+            found.leave_out(piece.source, bad, _about(piece.row))
+        return
+    extra = {
+        key: value
+        for key, value in _others(entry, first.row).items()
+        if all(key in piece.row and piece.row[key] == value for piece in pieces)
+    }
+    _keep(parts, first.source, extra.get("category"), extra, found, options.kind)
+
+
+def _with_lines(piece: _Piece) -> Ranked:
+    """The row's answer with its line, which a pair of two rows keeps as `line_chosen` and `line_rejected`."""
+    line = {"line": piece.source.line}
+    answers = tuple(
+        answer if answer.score is None else replace(answer, extra={**answer.extra, **line})
+        for answer in piece.ranked.answers
+    )
+    return replace(piece.ranked, answers=answers)
+
+
+def _one_sided(pieces: Sequence[_Piece]) -> str:
+    scores = {answer.score for piece in pieces for answer in piece.ranked.answers}
+    if len(scores) > 1:
+        return "the prompt's good and bad ratings are of the same reply"
+    return f"the prompt has only {'good' if scores == {1} else 'bad'} ratings"
+
+
+def _others(entry: Format, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in entry.columns}
+
+
+def _keep(
+    parts: Sequence[Parts | BadRow],
+    source: Source,
+    category: object,
+    extra: Mapping[str, Any],
+    found: _Found,
+    kind: Kind,
+) -> None:
     for part in parts:
         if isinstance(part, BadRow):
             found.dropped.append(Dropped(source, part.reason, part.detail))
         else:
-            found.rows.append(_record(part, source, row.get("category"), extra, kind))
+            others = {**extra, **part.extra} if part.extra else extra
+            found.rows.append(_record(part, source, category, others, kind))
 
 
 def _record(part: Parts, source: Source, category: object, extra: Mapping[str, Any], kind: Kind) -> Row:
@@ -204,7 +282,7 @@ def _from_last_usable(parts: list[Parts | BadRow]) -> list[Parts | BadRow]:
 
 def _about(row: Mapping[str, Any]) -> str:
     """What a reader finds the row by, besides its line: its own id, or how it begins."""
-    for key in ("id", "prompt", "chosen", "messages"):
+    for key in ("id", "prompt", "instruction", "question", "chosen", "messages", "conversations"):
         if row.get(key):
             return f" ({key} {shown(row[key], 60)})"
     return ""
@@ -224,35 +302,5 @@ def _no_rows(dropped: Sequence[Dropped], name: str) -> DataError:
     counts = Counter(row.reason for row in dropped)
     listed = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     first = f"the first, {dropped[0].source}: {dropped[0].detail}"
-    return DataError(f"no row can be used ({listed}); {first}", where=name)
-
-
-def _unrecognised(rows: Sequence[Mapping[str, Any]], kind: Kind, name: str) -> DataError:
-    if any(isinstance(row.get("label"), int) and ("completion" in row or "messages" in row) for row in rows):
-        return DataError(
-            'each row rates one completion ("label"), which is neither a pair nor an example to imitate',
-            where=name,
-            fix="give pairs: prompt, chosen, rejected",
-        )
-    other: Kind = "examples" if kind == "pairs" else "pairs"
-    meant = recognise(rows, other)
-    compared = any("chosen" in key or "reject" in key for row in rows for key in row)
-    if meant is not None and other == "examples" and not compared:
-        return DataError(
-            f"these are SFT examples ({meant.name}), and the method needs pairs",
-            where=name,
-            fix="give prompt, chosen and rejected, or set method.name: sft",
-        )
-    if meant is not None and other == "pairs":
-        return DataError(
-            f"these are preference pairs ({meant.name}), and SFT needs examples",
-            where=name,
-            fix='give "messages", or "prompt" and "completion", or a method that learns from pairs',
-        )
-    looks = "".join(f"\n    {entry.name}: {entry.looks}" for entry in FORMATS[kind])
-    columns = ", ".join(shown(key, 40) for key in list(rows[0])[:20]) or "none"
-    return DataError(
-        f"no known format of {kind}; the columns are {columns}",
-        where=name,
-        fix=f"rename the columns to those of a format that is read:{looks}",
-    )
+    fix = _FIX_NO_ROWS.get(counts.most_common(1)[0][0])
+    return DataError(f"no row can be used ({listed}); {first}", where=name, fix=fix)

@@ -6,6 +6,7 @@ import reprlib
 
 REASONS = {
     "bad_json": "the row is not valid JSON",
+    "bad_csv": "the row is not valid CSV, or has another number of fields than the header",
     "bad_encoding": "text that cannot be written as UTF-8 (a lone surrogate such as \\ud800)",
     "duplicate_key": "one JSON object gives the same key twice",
     "not_an_object": "the row is not a JSON object",
@@ -22,7 +23,15 @@ REASONS = {
     "prompt_ends_in_assistant": "the prompt ends in an assistant turn, so there is nothing to answer",
     "no_reply": "there is no assistant turn where the reply should be",
     "many_replies": "the reply is several turns",
+    "empty_answer": "one of the answers that are compared is empty or blank",
+    "tie": "no answer is better than another",
+    "small_margin": "the scores of the answers differ by less than min_margin",
+    "unranked": "the row compares fewer than two answers",
+    "unlabelled": "no annotator compared the answers",
+    "unpaired": "the prompt has only good or only bad ratings, so that no two replies can be compared",
 }
+# A whole row that makes no pair: left out and counted, but no reason to stop.
+NO_PAIR = frozenset({"tie", "small_margin", "unranked", "unlabelled", "unpaired"})
 
 
 class BadRow(Exception):

@@ -13,6 +13,12 @@ Turns = tuple[Message, ...]
 
 # OpenAI's newer and older names for roles that chat templates know under another one.
 _ROLE_ALIASES = {"developer": "system", "function": "tool"}
+_SHAREGPT_ROLES = {
+    **dict.fromkeys(("human", "user", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "model", "bing", "bard"), "assistant"),
+    **dict.fromkeys(("observation", "tool", "function_response"), "tool"),
+    "system": "system",
+}
 _HH_MARKER = re.compile(r"\n\n(Human|Assistant):")
 _HH_ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -30,6 +36,14 @@ def text(row: Mapping[str, Any], key: str) -> str:
     value = column(row, key)
     if not isinstance(value, str):
         raise BadRow("wrong_type", f'"{key}" is {kind_of(value)}, not text: {shown(value)}')
+    return value
+
+
+def objects(row: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """The value of a column that must be a list of objects."""
+    value = column(row, key)
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise BadRow("wrong_type", f'"{key}" is {kind_of(value)}, not a list of objects: {shown(value)}')
     return value
 
 
@@ -54,8 +68,10 @@ def message(value: object, where: str) -> Message:
 
 
 def calls_tools(value: object) -> bool:
-    """Whether a message calls tools, as OpenAI writes it: its text is not all that the assistant produced."""
-    return isinstance(value, dict) and bool(value.get("tool_calls") or value.get("function_call"))
+    """Whether a message calls tools (OpenAI, ShareGPT): its text is not all that the assistant produced."""
+    return isinstance(value, dict) and bool(
+        value.get("tool_calls") or value.get("function_call") or value.get("from") == "function_call"
+    )
 
 
 def _content(value: object, where: str) -> str:
@@ -77,6 +93,80 @@ def messages(value: object, key: str) -> Turns:
     if not isinstance(value, list):
         raise BadRow("wrong_type", f'"{key}" is {kind_of(value)}, not a list of messages: {shown(value)}')
     return tuple(message(item, f"{key}[{index}]") for index, item in enumerate(value))
+
+
+def sharegpt_message(value: object, where: str) -> Message:
+    """One `{"from", "value"}` object (ShareGPT); `{"role", "content"}` stands in its place at times."""
+    if not isinstance(value, dict) or "from" not in value:
+        return message(value, where)
+    said = value["from"]
+    if said == "function_call":
+        raise BadRow("tool_calls", f"{where} calls tools, which text alone cannot hold: {shown(value)}")
+    role = _SHAREGPT_ROLES.get(said) if isinstance(said, str) else None
+    if role is None:
+        known = ", ".join(_SHAREGPT_ROLES)
+        raise BadRow("wrong_role", f"{where} is from {shown(said)}, not one of {known}")
+    if "value" not in value:
+        raise BadRow("missing_key", f'{where} has no "value": {shown(value)}')
+    return Message(role, _content(value["value"], where))
+
+
+def sharegpt(value: object, key: str) -> Turns:
+    """A column that holds a ShareGPT conversation."""
+    if not isinstance(value, list):
+        raise BadRow("wrong_type", f'"{key}" is {kind_of(value)}, not a list of turns: {shown(value)}')
+    return tuple(sharegpt_message(item, f"{key}[{index}]") for index, item in enumerate(value))
+
+
+def one_reply(value: object, key: str) -> str:
+    """A completion given as text or as one message of the assistant, in either way of writing messages."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    elif isinstance(value, list):
+        raise BadRow(
+            "many_replies" if value else "no_reply", f'"{key}" holds {len(value)} turns, not one reply'
+        )
+    turn = sharegpt_message(value, f'"{key}"')
+    if turn.role != "assistant":
+        raise BadRow("wrong_role", f'"{key}" is a turn of role {turn.role!r}, not assistant')
+    return turn.content
+
+
+def with_system(row: Mapping[str, Any], turns: Turns) -> Turns:
+    """The turns after the row's own `system` text, where it has one and they do not begin with a system turn."""
+    said = row.get("system")
+    if said is not None and not isinstance(said, str):
+        raise BadRow("wrong_type", f'"system" is {kind_of(said)}, not text: {shown(said)}')
+    if not said or not said.strip() or (turns and turns[0].role == "system"):
+        return turns
+    return (Message("system", said), *turns)
+
+
+def instruction(row: Mapping[str, Any], beside: str = "input", between: str = "\n") -> str:
+    """The `instruction` of a row, and on the next line what it is about, where the row says so beside it."""
+    asked = text(row, "instruction")
+    about = row.get(beside)
+    if about is not None and not isinstance(about, str):
+        raise BadRow("wrong_type", f'"{beside}" is {kind_of(about)}, not text: {shown(about)}')
+    # LLaMA-Factory joins whatever is not empty, and so does an instruction that is only an input.
+    return between.join(part for part in (asked, about) if part)
+
+
+def history(row: Mapping[str, Any]) -> Turns:
+    """The `history` of a row, [[question, answer], ...], as turns."""
+    said = row.get("history")
+    if said is None or said == "":
+        return ()
+    if not isinstance(said, list) or not all(
+        isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
+        for turn in said
+    ):
+        raise BadRow("wrong_type", f'"history" is not a list of [question, answer]: {shown(said)}')
+    return tuple(
+        Message(role, text) for turn in said for role, text in zip(("user", "assistant"), turn, strict=True)
+    )
 
 
 def prompt_turns(value: object, key: str = "prompt") -> Turns:
@@ -110,9 +200,11 @@ def reply(value: object, key: str, prompt: Turns) -> str:
     return turns[0].content
 
 
-def split_dialogues(chosen: Turns, rejected: Turns) -> tuple[Turns, str, str]:
-    """Two whole dialogues to their shared prompt and the two last assistant turns."""
-    for key, turns in (("chosen", chosen), ("rejected", rejected)):
+def split_dialogues(
+    chosen: Turns, rejected: Turns, keys: tuple[str, str] = ("chosen", "rejected")
+) -> tuple[Turns, str, str]:
+    """Two whole dialogues to their shared prompt and the two last assistant turns; `keys` name them in errors."""
+    for key, turns in zip(keys, (chosen, rejected), strict=True):
         if not turns or turns[-1].role != "assistant":
             ends = f"ends in a turn of role {turns[-1].role!r}" if turns else "holds no message"
             raise BadRow("no_reply", f'"{key}" {ends}, not in an assistant turn')
@@ -120,7 +212,7 @@ def split_dialogues(chosen: Turns, rejected: Turns) -> tuple[Turns, str, str]:
         turn = _first_difference(chosen[:-1], rejected[:-1])
         raise BadRow(
             "diverging_prompts",
-            f'"chosen" and "rejected" differ before the last assistant turn, from turn {turn + 1} on',
+            f'"{keys[0]}" and "{keys[1]}" differ before the last assistant turn, from turn {turn + 1} on',
         )
     return chosen[:-1], chosen[-1].content, rejected[-1].content
 

@@ -1,0 +1,85 @@
+"""What the user names to what is read: files, patterns of files, hub ids."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from simpo.data.files import SUFFIXES
+from simpo.data.reasons import shown
+from simpo.data.tables import NumberedRow
+from simpo.errors import DataError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[^:/]\S*)?")
+_PACKINGS = (".gz", ".zst")
+
+
+def locate(specs: Sequence[str]) -> list[Path | str]:
+    """The files (and hub ids) that are named, a pattern such as `data/*.jsonl` being all that it matches, by name."""
+    sources = [source for spec in specs for source in _located(spec)]
+    if not sources:
+        raise DataError("no file is given")
+    seen: set[str] = set()
+    for source in sources:
+        key = str(source.resolve()) if isinstance(source, Path) else source
+        if key in seen:
+            raise DataError("the file is given twice", where=str(source), fix="name each file once")
+        seen.add(key)
+    return sources
+
+
+def _located(spec: str) -> list[Path | str]:
+    """One local path, those that a pattern matches, or the hub id that the text is when no such path exists."""
+    path = Path(os.path.expanduser(spec))
+    try:
+        if path.is_dir():
+            inside = sorted(one.name for one in path.iterdir() if one.suffixes and _is_data(one.name))
+            fix = f"name its files, for example {path / inside[0]}" if inside else "name a file"
+            raise DataError("a folder, not a file", where=spec or "''", fix=fix)
+        # os.stat and not Path.exists, which takes a folder that may not be entered for a missing file.
+        path.stat()
+        return [path]
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"cannot be read: {reason}", where=shown(spec)) from error
+    if glob.has_magic(spec):
+        matched = sorted(one for one in map(Path, glob.glob(str(path), recursive=True)) if not one.is_dir())
+        if matched:
+            return [*matched]
+    if _HUB_ID.fullmatch(spec) and not _is_data(spec):
+        return [spec]
+    if glob.has_magic(spec):
+        raise DataError("no file matches this pattern", where=spec)
+    siblings = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    raise DataError(
+        "no such file", where=spec, fix=f"did you mean {path.parent / near[0]}?" if near else None
+    )
+
+
+def _is_data(name: str) -> bool:
+    return name.endswith((*SUFFIXES, ".txt", *_PACKINGS))
+
+
+def hub_rows(spec: str) -> Iterator[NumberedRow]:
+    """The rows of a hub id `org/name` or `org/name:split`."""
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    name, _, split = spec.partition(":")
+    try:
+        rows = datasets.load_dataset(name, split=split or "train")
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"no such file here, and the hub did not give it: {reason}",
+            where=spec,
+            fix="check the name, the split (`org/name:split`) and the connection, or download it and give the files",
+        ) from error
+    yield from enumerate(rows, 1)

@@ -1,0 +1,189 @@
+"""Tables to rows: Parquet, Arrow (Feather too) and CSV."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from simpo.data.reasons import BadRow, shown
+from simpo.errors import DataError
+
+# A row, or why there is none, with its line (JSON Lines, CSV) or its number (others), counted from 1.
+NumberedRow = tuple[int, dict[str, Any] | BadRow]
+
+ARROW_FILE = b"ARROW1"
+ARROW_STREAM = b"\xff\xff\xff\xff"
+FEATHER_1 = b"FEA1"
+# pandas writes a list of messages so; taken for text it would be trained on as it stands.
+_LISTED_MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](role|content|from|value)["']\s*:""")
+_HOLDS_LISTS = (
+    "write JSON Lines or Parquet, which hold lists: frame.to_json(path, orient='records', lines=True)"
+)
+
+
+def parquet_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
+    """The rows of a Parquet file, given by its path or its bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
+            _refuse_twice(file.schema_arrow.names, name)
+            yield from _numbered(file.iter_batches(batch_size=1024), name)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"not a valid Parquet file: {_first_line(error)}", where=name) from error
+
+
+def arrow_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
+    """The rows of an Arrow file (Feather version 2 is one) or stream, as `datasets` caches them."""
+    import pyarrow as pa
+
+    try:
+        with pa.BufferReader(source) if isinstance(source, bytes) else pa.OSFile(str(source)) as file:
+            head = file.read(8)
+            file.seek(0)
+            if head.startswith(FEATHER_1):
+                raise DataError(
+                    "a Feather file of version 1, which is not read",
+                    where=name,
+                    fix=f"write it anew with pandas: pd.read_feather({name!r}).to_parquet('rows.parquet')",
+                )
+            batches = _arrow_batches(file, head)
+            _refuse_twice(next(batches), name)
+            yield from _numbered(batches, name)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"not a valid Arrow file: {_first_line(error)}", where=name) from error
+
+
+def _arrow_batches(file: Any, head: bytes) -> Iterator[Any]:
+    """The column names, then the record batches."""
+    import pyarrow as pa
+
+    if head.startswith(ARROW_FILE):
+        with pa.ipc.open_file(file) as reader:
+            yield reader.schema.names
+            yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+    else:
+        with pa.ipc.open_stream(file) as reader:
+            yield reader.schema.names
+            yield from reader
+
+
+def _numbered(batches: Iterable[Any], name: str) -> Iterator[NumberedRow]:
+    number = 0
+    for batch in batches:
+        for row in _batch_rows(batch, name, number):
+            number += 1
+            yield number, row
+
+
+def _batch_rows(batch: Any, name: str, before: int) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        return rows
+    except (ValueError, OverflowError):  # text that is not UTF-8, a date beyond Python's
+        for index in range(batch.num_rows):
+            try:
+                batch.slice(index, 1).to_pylist()
+            except (ValueError, OverflowError) as error:
+                raise DataError(
+                    f"a value that cannot be read: {error}", where=f"{name}:{before + index + 1}"
+                ) from error
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["damaged"])[0]
+
+
+def _refuse_twice(columns: Sequence[str], name: str) -> None:
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise DataError(f"two columns have the name {twice[0]!r}", where=name)
+
+
+def csv_rows(lines: Iterable[tuple[int, str]], name: str, delimiter: str | None) -> Iterator[NumberedRow]:
+    """The rows of CSV (RFC 4180), each with the line it begins on; all values are text.
+
+    `lines` are the numbered lines with their line breaks, which may stand inside quotes. Without a `delimiter` it is
+    the comma, or the semicolon or tab that a header without commas has.
+    """
+    # A reply may be longer than the 128 KiB that Python's reader allows a field.
+    csv.field_size_limit(sys.maxsize)
+    counted = _Counted(lines)
+    header = _header(counted, name, delimiter)
+    if header is None:
+        raise DataError("the file holds only blank lines", where=name)
+    columns, reader = header
+    while True:
+        counted.first = None
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end of data" in str(error):
+                raise DataError(
+                    "a quoted field that begins here is never closed",
+                    where=f"{name}:{counted.first}",
+                    fix='close it; a quote inside a quoted field is written twice: ""',
+                ) from error
+            yield counted.first or 1, BadRow("bad_csv", f"not valid CSV: {error}")
+            continue
+        if values:
+            yield counted.first or 1, _csv_row(columns, values)
+
+
+class _Counted:
+    """The lines' texts, with the number of the first one taken since `first` was set to None."""
+
+    def __init__(self, lines: Iterable[tuple[int, str]]) -> None:
+        self._lines = iter(lines)
+        self.first: int | None = None
+
+    def __iter__(self) -> _Counted:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self._lines)
+        if self.first is None:
+            self.first = number
+        return line
+
+
+def _header(lines: _Counted, name: str, delimiter: str | None) -> tuple[list[str], Any] | None:
+    first = next((line for line in lines if line.strip()), None)
+    if first is None:
+        return None
+    if delimiter is None:
+        delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+
+    def text() -> Iterator[str]:
+        yield first
+        yield from lines
+
+    reader = csv.reader(text(), delimiter=delimiter, strict=True)
+    try:
+        columns = [column.strip() for column in next(reader)]
+    except csv.Error as error:
+        raise DataError(f"the header is not valid CSV: {error}", where=f"{name}:{lines.first}") from error
+    _refuse_twice([column for column in columns if column], name)
+    return columns, reader
+
+
+def _csv_row(columns: list[str], values: list[str]) -> dict[str, Any] | BadRow:
+    if len(values) != len(columns):
+        return BadRow(
+            "bad_csv",
+            f"{len(values)} fields where the header has {len(columns)}; the first is {shown(values[0])}",
+        )
+    for column, value in zip(columns, values, strict=True):
+        if _LISTED_MESSAGES.match(value):
+            return BadRow(
+                "wrong_type", f"the cell of {column!r} holds a list of messages as text: {_HOLDS_LISTS}"
+            )
+    return {column: value for column, value in zip(columns, values, strict=True) if column}
