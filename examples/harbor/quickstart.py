@@ -97,9 +97,9 @@ def export_or_reuse(run: Path) -> Path:
     if (run / "export.json").exists() and (run / "export" / "config.json").exists():
         note(f"export: {run / 'export'} from an earlier call")
         return run / "export"
-    result = export_run(run, None)
-    note(result.describe())
-    return Path(result.path)
+    result = export_run(run, report=note)
+    note(f"equal to the trained model on {result.parity.source}: {result.parity.words()}")
+    return result.path
 
 
 def _station(number: int, what: str) -> None:
@@ -110,8 +110,9 @@ def print_error_of(error: SimpoError) -> None:
     """An error a person can mend, as the command line prints it."""
     from simpo.cli.output import Failure
 
-    print_error(Failure(error.message, error.where, error.fix, error.exit_status, type(error).__name__), False)
-
+    print_error(
+        Failure(error.message, error.where, error.fix, error.exit_status, type(error).__name__), False
+    )
 
 
 if __name__ == "__main__":

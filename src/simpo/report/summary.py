@@ -236,7 +236,7 @@ def _judge(before: Generation | None, after: Generation | None) -> list[SummaryR
                 "Escalations",
                 percent(old.escalation_rate) if old else "",
                 percent(new.escalation_rate) if new else "",
-                note="share of replies that hand over to a person",
+                note="share of replies after which, says the judge, the customer escalates",
                 key=False,
             )
         )
