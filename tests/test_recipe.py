@@ -295,3 +295,25 @@ def test_a_known_bad_setting_is_warned_of(overrides: list[str], word: str) -> No
 def test_the_defaults_and_an_adapter_at_its_usual_rate_earn_no_warning() -> None:
     assert warnings_for(resolve().recipe) == []
     assert warnings_for(resolve("adapter.type=lora", "train.lr=1e-5").recipe) == []
+
+
+def test_a_mapping_of_columns_is_one_value_that_can_be_set_in_part_and_reads_back() -> None:
+    given = {
+        "train": "a.csv",
+        "format": "alpaca_ranking",
+        "columns": {"prompt": "question", "chosen": "best"},
+    }
+    loaded = resolve("data.columns.chosen=top", "data.pairing=all", data=given)
+    assert given["columns"] == {"prompt": "question", "chosen": "best"}
+    assert loaded.recipe.data.columns == {"prompt": "question", "chosen": "top"}
+    assert (loaded.origins["data.columns"], loaded.origins["data.format"]) == ("--set", "recipe")
+    text = loaded.to_yaml()
+    assert "  columns: {chosen: top, prompt: question}  # --set\n" in text
+    assert resolve_recipe(read_yaml(text)).recipe.data == loaded.recipe.data
+
+
+@pytest.mark.parametrize("setting", ["pairing=all", "min_margin=0.5"])
+def test_how_pairs_are_made_is_no_setting_of_sft(setting: str) -> None:
+    resolve(f"data.{setting}")
+    error = refusal(f"data.{setting}", "method.name=sft")
+    assert error.message == f"data.{setting.split('=')[0]} has no effect with method sft: remove it"

@@ -89,6 +89,8 @@ def _type_name(annotation: Any) -> str:
         return " or ".join(_type_name(part) for part in arguments if part is not types.NoneType)
     if origin is Literal:
         return ", ".join(str(part) for part in arguments)
+    if origin is dict:
+        return "mapping of text"
     if origin is list:
         return f"list of {_type_name(arguments[0])}"
     return {str: "text", float: "number", int: "whole number", bool: "true, false"}[annotation]

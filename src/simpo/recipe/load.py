@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,15 +114,14 @@ def resolve_recipe(
     `where` names them in errors and origins; `lines` holds the line of each dotted key in that file, from 1.
     """
     origins = {key: where for key in flatten(values)}
-    merged: dict[str, Any] = {
-        key: dict(value) if isinstance(value, dict) else value for key, value in values.items()
-    }
+    merged: dict[str, Any] = copy.deepcopy(dict(values))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise RecipeError(f"--set {override!r} is not key=value", fix="for example --set train.lr=8e-7")
         _assign(merged, key.strip(), _parse_value(text, override))
-        origins[key.strip()] = "--set"
+        # Of a mapping inside a section, the whole counts as given there.
+        origins[".".join(key.strip().split(".")[:2])] = "--set"
     try:
         recipe = Recipe.model_validate(merged)
     except ValidationError as error:

@@ -76,6 +76,22 @@ class DataRecipe(Section):
         "error",
         description="A row that cannot be used stops the command, or is left out, counted and reported.",
     )
+    format: str | None = Field(
+        None, description="Format of the files, by its name in docs/formats.md; none to recognise it."
+    )
+    columns: dict[str, str] | None = Field(
+        None, description="The format's names of columns and yours: {prompt: question, chosen: best}."
+    )
+    pairing: Literal["best_worst", "all", "adjacent"] = Field(
+        "best_worst",
+        description="Which ranked or scored answers to a prompt make pairs: the best and the worst, every better one "
+        "with every worse one, or each with the next worse one. Ties never.",
+    )
+    min_margin: NonNegative = Field(
+        0.0,
+        description="Leave out training pairs whose scores differ by less, in the unit of the file's scores or ranks; "
+        "validation and test files keep theirs.",
+    )
     template: str = Field(
         "model", description="`model` for the model's chat template, `none` for plain text, or a Jinja file."
     )
@@ -271,6 +287,10 @@ class Recipe(Section):
     def _parts_agree(self) -> Recipe:
         if self.method.reference == "adapter_off" and self.adapter.type == "none":
             raise ValueError("method.reference adapter_off needs an adapter: set adapter.type: lora")
+        if not METHODS[self.method.name].pairwise:
+            for key in ("pairing", "min_margin"):
+                if getattr(self.data, key) != DataRecipe.model_fields[key].default:
+                    raise ValueError(f"data.{key} has no effect with method {self.method.name}: remove it")
         if self.adapter.type == "none":
             given = sorted(self.adapter.model_fields_set - {"type"})
             if given and any(

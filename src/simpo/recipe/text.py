@@ -61,10 +61,10 @@ def key_lines(text: str) -> dict[str, int]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one mapping of dotted keys."""
+    """Sections as one mapping of dotted keys; a mapping inside a section (`data.columns`) is a value."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not prefix:
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
@@ -91,7 +91,7 @@ def write_yaml(values: Mapping[str, Any], comments: Mapping[str, str]) -> str:
 def _scalar(value: Any) -> str:
     # In a list of one, so that whatever the text holds it is written on one line and needs no block indentation.
     text = yaml.dump([value], Dumper=_Dumper, default_flow_style=True, width=10**9, allow_unicode=True)
-    if text.count("\n") > 1:  # a line break inside a quoted text: write it as \n
+    if len(text.splitlines()) > 1:  # a line break inside a quoted text, of any kind: write it as \n, \N ...
         text = yaml.dump(
             [value],
             Dumper=_Dumper,

@@ -71,9 +71,16 @@ def held_out(recipe: Recipe, prepared: Prepared | None = None) -> Dataset | None
     """The pairs to measure on: the test rows, else the validation rows; None for SFT or where there are none."""
     if not objective_of(recipe).method.pairwise:
         return None
-    if recipe.data.test is not None:
+    data = recipe.data
+    if data.test is not None:
         return read_rows(
-            recipe.data.test, kind="pairs", on_bad_row=recipe.data.on_bad_row, limit=recipe.data.limit_test
+            data.test,
+            kind="pairs",
+            on_bad_row=data.on_bad_row,
+            limit=data.limit_test,
+            format=data.format,
+            columns=data.columns,
+            pairing=data.pairing,
         )
     return (load_data(recipe) if prepared is None else prepared.datasets).get("validation")
 

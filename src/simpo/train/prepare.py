@@ -52,10 +52,21 @@ def load_data(recipe: Recipe) -> dict[str, Dataset]:
     data = recipe.data
     kind: Literal["pairs", "examples"] = "pairs" if METHODS[recipe.method.name].pairwise else "examples"
 
-    def read(spec: str | list[str], limit: int | None) -> Dataset:
-        return read_rows(spec, kind=kind, on_bad_row=data.on_bad_row, limit=limit, sft_turns=data.sft_turns)
+    def read(spec: str | list[str], limit: int | None, min_margin: float = 0.0) -> Dataset:
+        return read_rows(
+            spec,
+            kind=kind,
+            on_bad_row=data.on_bad_row,
+            limit=limit,
+            sft_turns=data.sft_turns,
+            format=data.format,
+            columns=data.columns,
+            pairing=data.pairing,
+            min_margin=min_margin,
+        )
 
-    train = read(data.train, data.limit)
+    # Only what is trained on is chosen by margin: figures of pairs that are easy to tell apart would flatter.
+    train = read(data.train, data.limit, data.min_margin)
     if data.validation is not None:
         return {"train": train, "validation": read(data.validation, data.limit_validation)}
     if data.validation_fraction == 0:
