@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:  # rich costs 40 ms, and `simpo --help` and `--json` print nothing with it
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print the result, or the error, as one JSON object on stdout.")
@@ -95,9 +95,19 @@ def print_table(
         table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(_cell(value))) for value in row))
+    _print_rich(table)
+
+
+def print_styled(*parts: RenderableType) -> None:
+    """Rich text (or what renders to it) on stdout, in colour where there is a terminal that shows any."""
+    for part in parts:
+        _print_rich(part)
+
+
+def _print_rich(what: RenderableType) -> None:
     console = _console(sys.stdout)
     with console.capture() as captured:  # rich would end the process by itself where the reader has gone
-        console.print(table)
+        console.print(what)
     sys.stdout.write(captured.get())
 
 

@@ -326,7 +326,10 @@ def begins_with_two_bos(group: TokenGroup, renderer: Renderer) -> bool:
 
 
 def rendering_json(groups: Sequence[TokenGroup], renderer: Renderer) -> dict[str, Any]:
-    """The groups token by token, for people: text, whether it is a control token, whether it is the stop token."""
+    """The groups token by token, for people: text, whether it is a control token, whether it is the stop token.
+
+    An example's completion stands under `chosen`, and there is no `rejected`.
+    """
 
     def tokens(ids: TokenIds) -> list[dict[str, Any]]:
         return [
