@@ -92,6 +92,181 @@ WRITERS: dict[str, tuple[Callable[[Pair], dict[str, Any]], st.SearchStrategy[Pai
 }
 
 
+def text_of(pair: Pair) -> str:
+    return pair.prompt[0].content
+
+
+def reply_of(content: str) -> dict[str, str]:
+    return {"role": "assistant", "content": content}
+
+
+SHAREGPT = {"user": "human", "assistant": "gpt", "system": "system", "tool": "observation"}
+
+
+def sharegpt(prompt: tuple[Message, ...]) -> list[dict[str, str]]:
+    return [{"from": SHAREGPT[turn.role], "value": turn.content} for turn in prompt]
+
+
+def tree(pair: Pair) -> dict[str, Any]:
+    """The last question's replies, worse one first, at the end of a line of single replies."""
+    replies = [
+        {"text": text, "role": "assistant", "rank": rank, "replies": []}
+        for rank, text in ((1, pair.rejected), (0, pair.chosen))
+    ]
+    for turn in reversed(pair.prompt):
+        role = "prompter" if turn.role == "user" else "assistant"
+        replies = [{"text": turn.content, "role": role, "rank": 0, "replies": replies}]
+    return {"prompt": replies[0]}
+
+
+# Of the formats of other trainers, judges and labelling tools: one row for a pair, over JSON Lines.
+OTHERS: dict[str, tuple[Callable[[Pair], dict[str, Any]], st.SearchStrategy[Pair]]] = {
+    "openai_preference": (
+        lambda pair: {
+            "input": {"messages": turns(pair.prompt)},
+            "preferred_output": turns((), pair.chosen),
+            "non_preferred_output": turns((), pair.rejected),
+        },
+        pairs(),
+    ),
+    "swift_rejected": (
+        lambda pair: {"messages": turns(pair.prompt, pair.chosen), "rejected_response": pair.rejected},
+        pairs(),
+    ),
+    "axolotl_chat_template": (
+        lambda pair: {
+            "messages": turns(pair.prompt),
+            "chosen": reply_of(pair.chosen),
+            "rejected": reply_of(pair.rejected),
+        },
+        pairs(),
+    ),
+    "llamafactory_sharegpt": (
+        lambda pair: {
+            "conversations": sharegpt(pair.prompt),
+            "chosen": {"from": "gpt", "value": pair.chosen},
+            "rejected": {"from": "gpt", "value": pair.rejected},
+        },
+        pairs(),
+    ),
+    "alpaca_ranking": (
+        lambda pair: {
+            "instruction": text_of(pair),
+            "input": "",
+            "chosen": pair.chosen,
+            "rejected": pair.rejected,
+        },
+        pairs(prompt=single),
+    ),
+    "axolotl_intel": (
+        lambda pair: {"question": text_of(pair), "chosen": pair.chosen, "rejected": pair.rejected},
+        pairs(prompt=single),
+    ),
+    "axolotl_argilla": (
+        lambda pair: {
+            "instruction": text_of(pair),
+            "chosen_response": pair.chosen,
+            "rejected_response": pair.rejected,
+        },
+        pairs(prompt=single),
+    ),
+    "nemo_ranked": (
+        lambda pair: {
+            "context": turns(pair.prompt),
+            "completions": [
+                {"rank": rank, "completion": turns((), text)}
+                for rank, text in ((3, pair.rejected), (0, pair.chosen))
+            ],
+        },
+        pairs(),
+    ),
+    "nectar": (
+        lambda pair: {
+            "prompt": hh(pair.prompt),
+            "answers": [{"answer": pair.chosen, "rank": 1.0}, {"answer": pair.rejected, "rank": 4.0}],
+        },
+        pairs(prompt=hh_prompts()),
+    ),
+    "ultrafeedback": (
+        lambda pair: {
+            "instruction": text_of(pair),
+            "completions": [
+                {"response": pair.rejected, "overall_score": 9, "annotations": {"a": {"Rating": "1"}}},
+                {"response": pair.chosen, "overall_score": 2, "annotations": {"a": {"Rating": "4"}}},
+            ],
+        },
+        pairs(prompt=single),
+    ),
+    "oasst_tree": (tree, pairs(prompt=hh_prompts())),
+    "helpsteer": (
+        lambda pair: {
+            "context": turns(pair.prompt),
+            "response1": pair.rejected,
+            "response2": pair.chosen,
+            "overall_preference": 2,
+        },
+        pairs(),
+    ),
+    "alpaca_eval": (
+        lambda pair: {
+            "instruction": text_of(pair),
+            "output_1": pair.chosen,
+            "output_2": pair.rejected,
+            "preference": 1.0001,
+        },
+        pairs(prompt=single),
+    ),
+    "argilla": (
+        lambda pair: {
+            "fields": {"prompt": text_of(pair), "response1": pair.rejected, "response2": pair.chosen},
+            "responses": {"which": [{"value": "response2", "user_id": "ann", "status": "submitted"}]},
+        },
+        pairs(prompt=single),
+    ),
+    "label_studio": (
+        lambda pair: {
+            "data": {"prompt": text_of(pair), "answer1": pair.chosen, "answer2": pair.rejected},
+            "annotations": [
+                {"completed_by": 1, "result": [{"type": "pairwise", "value": {"selected": "left"}}]}
+            ],
+        },
+        pairs(prompt=single),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_pair_written_in_the_format_of_another_tool_reads_back_equal(
+    name: str, data: st.DataObject
+) -> None:
+    writer, strategy = OTHERS[name]
+    written = data.draw(st.lists(strategy, min_size=1, max_size=3))
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = read_rows(
+            write(Path(folder), ".jsonl", [{**writer(pair), "category": "c"} for pair in written])
+        )
+    assert dataset.format == name
+    assert [row.id for row in dataset.rows] == [pair.id for pair in written]
+    assert all(row.category == "c" for row in dataset.rows)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(written=st.lists(pairs(), min_size=1, max_size=4, unique_by=lambda pair: pair.prompt), data=st.data())
+def test_pairs_taken_apart_into_ratings_and_shuffled_are_the_same_pairs(
+    written: list[Pair], data: st.DataObject
+) -> None:
+    rows = [
+        {"prompt": turns(pair.prompt), "completion": turns((), text), "label": good}
+        for pair in written
+        for text, good in ((pair.chosen, True), (pair.rejected, False))
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = read_rows(write(Path(folder), ".jsonl", data.draw(st.permutations(rows))))
+    assert {row.id for row in dataset.rows} == {pair.id for pair in written}
+
+
 def write(folder: Path, kind: str, rows: list[dict[str, Any]], ensure_ascii: bool = True) -> Path:
     path = folder / f"rows{kind}"
     text = "".join(json.dumps(row, ensure_ascii=ensure_ascii) + "\n" for row in rows)
