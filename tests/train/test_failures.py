@@ -200,8 +200,18 @@ UNWATCHED: dict[str, Any] = {
 def test_a_model_with_a_weight_that_is_not_a_number_fails_before_its_first_step(workshop: Workshop) -> None:
     model = {"name": str(broken_model(workshop))}
     for name, sections, message, events in (
-        ("watched", {}, "the validation loss is not finite after step 0", ["start", "scorer", "evaluate", "failed"]),
-        ("unwatched", UNWATCHED, r"the loss is not finite \(8 of the step's 8 rows", ["start", "scorer", "failed"]),
+        (
+            "watched",
+            {},
+            "the validation loss is not finite after step 0",
+            ["start", "scorer", "evaluate", "failed"],
+        ),
+        (
+            "unwatched",
+            UNWATCHED,
+            r"the loss is not finite \(8 of the step's 8 rows",
+            ["start", "scorer", "failed"],
+        ),
     ):
         with pytest.raises(RunFailed, match=message) as failure:
             workshop.train(name, model=model, **sections)
