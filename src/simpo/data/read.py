@@ -92,8 +92,7 @@ def read_rows(
     conversation is one record, or the last that has text (`sft_turns="last"`).
 
     Rows that cannot be used are in `dropped` with `on_bad_row="drop"`; with "error" they raise, after all was read.
-    A turn that cannot be used in a conversation whose other turns can, and a row that makes no pair (a tie), are in
-    `dropped` in both cases.
+    A row that makes no pair (a tie), and a turn of a conversation whose other turns can be used, always go there.
 
     Raises `DataError`, which names file, line, value and what to do: for a file that cannot be read or is of no known
     format, for bad rows, and where no row is left. Raises `RecipeError` for an option that is none.
