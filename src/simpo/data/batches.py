@@ -40,7 +40,10 @@ class BatchOrder:
 
 
 def micro_batches(groups: Sequence[TokenGroup], size: int) -> Iterator[list[TokenGroup]]:
-    """Cut a batch into micro-batches of at most `size` groups, like lengths together so that little is padded."""
-    by_length = sorted(groups, key=lambda group: group.longest)
+    """Cut a batch into micro-batches of at most `size` groups, like lengths together so that little is padded.
+
+    The longest come first: what does not fit in memory fails at once, and later ones fit where they did.
+    """
+    by_length = sorted(groups, key=lambda group: -group.longest)
     for start in range(0, len(by_length), size):
         yield by_length[start : start + size]
