@@ -26,3 +26,13 @@ def completion_logps(model: Any, group: TokenGroup) -> list[list[float]]:
 def totals(model: Any, groups: Sequence[TokenGroup]) -> list[float]:
     """Sum over each completion, completions in order."""
     return [sum(logps) for group in groups for logps in completion_logps(model, group)]
+
+
+def graphs(model: Any, group: TokenGroup) -> list[torch.Tensor]:
+    """Sum over each completion as a tensor of the model's own precision, to be differentiated."""
+    found = []
+    for completion in group.completions:
+        ids = torch.tensor([*group.prompt.tolist(), *completion.tolist()])
+        logits = model(input_ids=ids[None], use_cache=False).logits[0, len(group.prompt) - 1 : -1]
+        found.append(-torch.nn.functional.cross_entropy(logits, ids[len(group.prompt) :], reduction="sum"))
+    return found

@@ -8,24 +8,58 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Logits of one chunk in float32: 128 MiB. Large enough for full-speed matrix products, small beside any model. Where one
-# chunk holds all, it is kept for the backward instead of being computed again.
+# Logits of one chunk in float32: 128 MiB. Large enough for full-speed matrix products, small beside any model. Where
+# one chunk holds all, it is kept for the backward instead of being computed again.
 CHUNK_LOGITS = 2**25
+
+Chunk = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
 class LogitShape:
-    """What a model does to its logits after the head: logits * scale, then softcap * tanh(logits / softcap)."""
+    """What a model does to its logits after the head: logits * scale, then softcap * tanh(logits / softcap).
+
+    Configurations give the two many names, and one name several meanings (`logits_scaling` divides logits in
+    Granite, multiplies them in HyperCLOVA X, divides the head's input in MiniCPM 3): so the model itself is asked.
+    """
 
     scale: float = 1.0
     softcap: float | None = None
 
     @classmethod
-    def of(cls, config: Any) -> LogitShape:
-        """From the names that transformers' configurations use (Cohere, Granite, Gemma)."""
-        scale = float(getattr(config, "logit_scale", None) or 1.0)
-        divisor = float(getattr(config, "logits_scaling", None) or 1.0)
-        return cls(scale / divisor, getattr(config, "final_logit_softcapping", None))
+    def probe(cls, vocabulary: int, device: torch.device) -> Tensor:
+        """[1, 1, V] logits to be sent through what a model does after its head: both signs, 1e-3 to 1e6, precise."""
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        sizes = torch.logspace(-3, 6, vocabulary, dtype=dtype, device=device)
+        signs = 1 - 2 * (torch.arange(vocabulary, device=device) % 2)
+        return (sizes * signs)[None, None]
+
+    @classmethod
+    def fit(cls, probe: Tensor, answer: Tensor) -> LogitShape:
+        """The shape that turns the probe into the answer. Raises NotImplementedError where there is none."""
+        if answer.shape == probe.shape:
+            asked, given = probe.double().cpu().flatten(), answer.detach().double().cpu().flatten()
+            scale, highest = float(given[0] / asked[0]), float(given[-1] / asked[-1].sign())
+            softcap = None
+            if abs(highest - scale * float(asked[-1].abs())) > 1e-3 * abs(highest):
+                softcap = highest
+            else:
+                scale = highest / float(asked[-1].abs())
+            found = cls(1.0 if abs(scale - 1) < 1e-6 else scale, softcap)
+            error = (found.apply(asked.clone()) - given).abs()
+            if bool((error <= 1e-5 * given.abs() + 1e-8).all()):
+                return found
+        raise NotImplementedError("the model makes its logits by more than scale and soft cap")
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """The logits the model gives, from what its head gives, which may be overwritten."""
+        if self.scale != 1.0:
+            logits *= self.scale
+        return logits if self.softcap is None else logits.div_(self.softcap).tanh_().mul_(self.softcap)
+
+    def slope(self, logits: Tensor) -> Tensor | None:
+        """Derivative of the soft cap at capped logits, 1 - (logits / softcap)^2; None for 1."""
+        return None if self.softcap is None else 1 - (logits / self.softcap) ** 2
 
 
 def picked_logps(
@@ -37,15 +71,62 @@ def picked_logps(
     shape: LogitShape,
     chunk_logits: int = CHUNK_LOGITS,
 ) -> Tensor:
-    """Log-probabilities [S] float32 of `targets` under the logits of the rows that predict them.
+    """Log-probabilities [S] of `targets` under the logits of the rows that predict them.
 
-    hidden: [R, D] any floating type; products run in it, log-softmax in float32. weight: [V, D]; bias: [V] or None.
-    pick_row: [S] ascending indices into the R rows; targets: [S] tokens. Equal to
-    `log_softmax(shape(hidden @ weight.T + bias))[pick_row, targets]`; memory grows with chunk_logits, not with R x V.
-    Differentiable in hidden, weight and bias; the backward computes each chunk's logits again.
+    hidden: [R, D] any floating type; products run in it, log-softmax in float32 (float64 for float64), which is what is
+    returned. weight: [V, D]; bias: [V] or None. pick_row: [S] ascending indices into the R rows, each row at least
+    once; targets: [S] tokens. Equal to `log_softmax(shape(hidden @ weight.T + bias))[pick_row, targets]`; memory grows
+    with chunk_logits, not with R x V. Differentiable in hidden, weight and bias. Where weight and bias are frozen, the
+    backward is ready when the forward ends; else it computes each chunk's logits again.
     """
-    logps: Tensor = _PickedLogps.apply(hidden, weight, bias, pick_row, targets, shape, chunk_logits)  # type: ignore[no-untyped-call]
-    return logps
+    # Autocast would be on in the forward and off in the backward; what is given says in which type to compute.
+    with torch.autocast(hidden.device.type, enabled=False):
+        frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
+        if frozen and hidden.requires_grad and torch.is_grad_enabled():
+            # A row of its own for every pick, so that what a pick says of its row can wait for the pick's gradient.
+            arguments = hidden[pick_row], weight, bias, targets, shape, chunk_logits
+            ready: Tensor = _FrozenHead.apply(*arguments)  # type: ignore[no-untyped-call]
+            return ready
+        logps: Tensor = _PickedLogps.apply(hidden, weight, bias, pick_row, targets, shape, chunk_logits)  # type: ignore[no-untyped-call]
+        return logps
+
+
+class _FrozenHead(torch.autograd.Function):
+    """One pick a row, weight and bias without gradients: d logp / d hidden is [S, D], small enough to be kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        shape: LogitShape,
+        chunk_logits: int,
+    ) -> Tensor:
+        cast = weight.to(hidden.dtype)
+        logps = hidden.new_empty(len(hidden), dtype=_precise(hidden))
+        slopes = torch.empty_like(hidden)
+        size = max(1, chunk_logits // len(weight))
+        for start in range(0, len(hidden), size):
+            rows = slice(start, start + size)
+            picked = targets[rows, None]
+            logits = _logits(hidden[rows], cast, bias, shape)
+            normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
+            logps[rows] = (logits.gather(-1, picked) - normaliser).squeeze(-1)
+            through = shape.slope(logits)
+            step = logits.sub_(normaliser).exp_().neg_()  # in place: the logits have said what they had to
+            step.scatter_add_(-1, picked, torch.ones_like(normaliser))
+            if through is not None:
+                step.mul_(through)
+            slopes[rows] = step.mul_(shape.scale).to(hidden.dtype) @ cast
+        ctx.save_for_backward(slopes)
+        return logps
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (slopes,) = ctx.saved_tensors
+        return (slopes * gradients[0][:, None]).to(slopes.dtype), *(None,) * 5
 
 
 class _PickedLogps(torch.autograd.Function):
@@ -61,9 +142,9 @@ class _PickedLogps(torch.autograd.Function):
         chunk_logits: int,
     ) -> Tensor:
         cast = weight.to(hidden.dtype)
-        normaliser = hidden.new_empty(len(hidden), dtype=torch.float32)
-        logps = hidden.new_empty(len(targets), dtype=torch.float32)
-        chunks = _chunks(hidden, weight, pick_row, chunk_logits)
+        normaliser = hidden.new_empty(len(hidden), dtype=_precise(hidden))
+        logps = hidden.new_empty(len(targets), dtype=_precise(hidden))
+        chunks = _chunks(len(hidden), len(weight), pick_row, chunk_logits)
         for rows, picks in chunks:
             logits = _logits(hidden[rows], cast, bias, shape)
             normaliser[rows] = torch.logsumexp(logits, dim=-1)
@@ -71,7 +152,7 @@ class _PickedLogps(torch.autograd.Function):
             logps[picks] = logits[local, targets[picks]] - normaliser[rows][local]
         kept = logits if len(chunks) == 1 and any(ctx.needs_input_grad) else None
         ctx.save_for_backward(hidden, weight, bias, pick_row, targets, normaliser, kept)
-        ctx.shape, ctx.chunk_logits = shape, chunk_logits
+        ctx.shape, ctx.chunks = shape, chunks
         return logps
 
     @staticmethod
@@ -82,24 +163,25 @@ class _PickedLogps(torch.autograd.Function):
         cast = weight.to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden) if want_hidden else None
         grad_weight: Tensor | None = None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if want_bias else None
-        for rows, picks in _chunks(hidden, weight, pick_row, ctx.chunk_logits):
+        grad_bias = torch.zeros_like(bias, dtype=normaliser.dtype) if want_bias else None
+        for rows, picks in ctx.chunks:
             logits = _logits(hidden[rows], cast, bias, ctx.shape) if kept is None else kept
             local = pick_row[picks] - rows.start
-            weights = torch.zeros(len(logits), device=grad.device).index_add_(0, local, grad[picks])
-            through = _softcap_slope(logits, ctx.shape)
-            step = torch.sub(logits, normaliser[rows, None]).exp_().mul_(-weights[:, None])
+            weights = grad.new_zeros(len(logits)).index_add_(0, local, grad[picks])
+            through = ctx.shape.slope(logits)
+            step = torch.sub(logits, normaliser[rows, None], out=None if logits is kept else logits)
+            step.exp_().mul_(-weights[:, None])
             step.index_put_((local, targets[picks]), grad[picks], accumulate=True)
             if through is not None:
                 step.mul_(through)
-            step = step.mul_(ctx.shape.scale).to(hidden.dtype)
+            step = step.mul_(ctx.shape.scale)
+            if grad_bias is not None:
+                grad_bias += step.sum(0)
+            step = step.to(hidden.dtype)
             if grad_hidden is not None:
                 grad_hidden[rows] = step @ cast
             if want_weight:
-                product = step.T @ hidden[rows]
-                grad_weight = product if grad_weight is None else grad_weight.float().add_(product)
-            if grad_bias is not None:
-                grad_bias += step.sum(0)
+                grad_weight = _accumulate(grad_weight, step, hidden[rows])
         return (
             grad_hidden,
             None if grad_weight is None else grad_weight.to(weight.dtype),
@@ -108,30 +190,29 @@ class _PickedLogps(torch.autograd.Function):
         )
 
 
-def _chunks(hidden: Tensor, weight: Tensor, pick_row: Tensor, chunk_logits: int) -> list[tuple[slice, slice]]:
+def _accumulate(sum_so_far: Tensor | None, step: Tensor, hidden: Tensor) -> Tensor:
+    """The sum and step.T @ hidden: [V, D], several of them in float32 at least, and without a copy where it can be."""
+    if sum_so_far is None:
+        return step.T @ hidden
+    if sum_so_far.dtype == step.dtype == _precise(step):
+        return sum_so_far.addmm_(step.T, hidden)
+    return sum_so_far.float().add_(step.T @ hidden)
+
+
+def _precise(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _chunks(num_rows: int, vocabulary: int, pick_row: Tensor, chunk_logits: int) -> list[Chunk]:
     """Runs of rows whose logits fit the chunk, each with the run of picks that belongs to it."""
-    size = max(1, chunk_logits // len(weight))
-    starts = torch.arange(0, len(hidden) + size, size, device=pick_row.device).clamp(max=len(hidden))
-    bounds = torch.searchsorted(pick_row, starts).tolist()
-    edges = starts.tolist()
-    return [
-        (slice(edges[i], edges[i + 1]), slice(bounds[i], bounds[i + 1]))
-        for i in range(len(edges) - 1)
-        if edges[i] < edges[i + 1]
-    ]
+    size = max(1, chunk_logits // vocabulary)
+    edges = [*range(0, num_rows, size), num_rows]
+    bounds = torch.searchsorted(pick_row, torch.tensor(edges, device=pick_row.device)).tolist()
+    return [(slice(edges[i], edges[i + 1]), slice(bounds[i], bounds[i + 1])) for i in range(len(edges) - 1)]
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, shape: LogitShape) -> Tensor:
-    logits = (hidden @ weight.T).float()
+    logits = (hidden @ weight.T).to(_precise(hidden))
     if bias is not None:
-        logits += bias.float()
-    if shape.scale != 1.0:
-        logits *= shape.scale
-    if shape.softcap is not None:
-        logits = shape.softcap * torch.tanh(logits / shape.softcap)
-    return logits
-
-
-def _softcap_slope(logits: Tensor, shape: LogitShape) -> Tensor | None:
-    """Derivative of the soft-cap at the capped logits: 1 - (logits / cap)^2."""
-    return None if shape.softcap is None else 1 - (logits / shape.softcap) ** 2
+        logits += bias
+    return shape.apply(logits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from simpo.records import TokenGroup
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One group in the row: `prefix` tokens that every branch sees, then the branches' own tokens, one after another."""
+    """One group in the row: `prefix` tokens that every branch sees, then each branch's own tokens in turn."""
 
     prefix: int
     branches: tuple[int, ...]
@@ -27,13 +27,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Who may attend to whom in one packed row: the blocks tile it, and no block sees another.
-
-    masks: what attention has worked out for a block, kept for the other layers of the same forward.
-    """
+    """Who may attend to whom in one packed row: the blocks tile it, and no block sees another."""
 
     blocks: tuple[Block, ...]
-    masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def num_tokens(self) -> int:
