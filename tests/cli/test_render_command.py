@@ -132,6 +132,22 @@ def test_a_template_that_writes_into_every_reply_is_noted(
     assert "note: the chat template writes 'Well: ' before each reply" in text
 
 
+def test_a_template_that_writes_the_date_is_noted(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template = recipe.parent / "dated.jinja"
+    template.write_text("{{ strftime_now('%Y') }}\n" + CHAT_TEMPLATE)
+    assert "other tokens" in shown(capsys, str(recipe), "--set", f"data.template={template}")
+    assert "note:" not in shown(capsys, str(recipe))
+
+
+def test_prompts_that_were_trimmed_are_noted(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    turns = [{"role": role, "content": "word " * 40} for role in ("user", "assistant", "user")]
+    with (recipe.parent / "pairs.jsonl").open("w") as file:
+        file.write(json.dumps({"prompt": turns, "chosen": "So.", "rejected": "No."}) + "\n")
+    words = ("data.trim_turns=true", "data.max_length=150", "data.validation_fraction=0")
+    text = shown(capsys, str(recipe), *(part for word in words for part in ("--set", word)))
+    assert "note: 1 prompts of train lost their oldest turns" in text
+
+
 @pytest.fixture
 def broken(recipe: Path) -> Path:
     """A template that writes its first token twice, where the tokenizer has it for a BOS."""

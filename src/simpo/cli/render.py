@@ -165,6 +165,12 @@ def _notes(shown: Mapping[str, Any]) -> Iterator[Text]:
             f"note: the chat template writes {head!r} before each reply; it is scored, being the model's to write",
             style="yellow",
         )
+    if shown["dated"]:
+        yield Text(
+            "note: the chat template may write the day's date: a run resumed on another day sees other tokens; "
+            "data.template can name a copy with a fixed date",
+            style="yellow",
+        )
     for name, part in shown["data"].items():
         if part["trimmed_prompts"]:
             yield Text(

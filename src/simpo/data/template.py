@@ -57,6 +57,11 @@ class ChatTemplate:
         """Whether there is no template: the prompt's text, then the reply's."""
         return self.source is None
 
+    @property
+    def dated(self) -> bool:
+        """Whether the template may write the day's date, so that the same rows are other tokens tomorrow."""
+        return self.source is not None and "strftime_now" in self.source
+
     def texts(self, conversations: Sequence[Sequence[Turn]], *, generation_prompt: bool) -> list[str]:
         """The text of each conversation.
 

@@ -39,6 +39,7 @@ class Inspection:
         stops = self.renderer.tokenizer.convert_ids_to_tokens(sorted(self.renderer.stop_ids))
         return {
             "template": self.renderer.template.name,
+            "dated": self.renderer.template.dated,
             "stop_tokens": stops,
             "written_before_each_reply": self.renderer.frame.head if self.renderer.frame else "",
             "data": {name: self._data_json(name) for name in self.datasets},
