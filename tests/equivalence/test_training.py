@@ -1,4 +1,4 @@
-"""{1x8, 2x4, 8x1}, {live, precomputed, adapter off}, {plain, checkpointed}: one trajectory, up to float32 rounding."""
+"""{1x8, 2x4, 8x1}, {live, precomputed, adapter off}, {plain, shared scorer}: one trajectory, up to rounding."""
 
 from __future__ import annotations
 
@@ -103,6 +103,17 @@ def test_the_reference_stays_where_training_began(workshop: Workshop) -> None:
 def test_a_reference_read_from_the_cache_is_the_one_that_was_scored(workshop: Workshop) -> None:
     first, second = (workshop.train(name, method={"name": "dpo"}) for name in ("scored", "read"))
     assert first.trajectory() == second.trajectory()
+
+
+@pytest.mark.parametrize("method", ["simpo", "simpo, lora", "sft"])
+def test_the_shared_scorer_trains_what_the_plain_one_trains(method: str, workshop: Workshop) -> None:
+    plain, shared = (
+        workshop.train(scorer, **METHODS[method], train={"scorer": scorer, "micro_batch_size": 4})
+        for scorer in ("plain", "shared")
+    )
+    assert [run.events("scorer")[0]["name"] for run in (plain, shared)] == ["plain", "shared"]
+    assert_same_curves(plain, shared, PAIR_FIGURES if method != "sft" else ("loss", "grad_norm"))
+    assert_same_weights(plain, shared)
 
 
 @pytest.mark.parametrize("sections", [{}, LORA], ids=["full", "lora"])

@@ -13,7 +13,7 @@ from simpo.errors import Interrupted
 from simpo.runs.folder import RunFolder
 from simpo.train.guard import stop_on_signals
 from simpo.train.run import resume, train
-from tests.equivalence.test_resume import assert_same_run
+from tests.equivalence.test_resume import assert_same_run, at
 from tests.runs.schema import check_run
 from tests.train.driver import Driver
 from tests.train.made_up import Trained, Workshop
@@ -94,9 +94,7 @@ def test_scoring_a_reference_can_be_interrupted_and_keeps_every_checkpoint(works
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        workshop.train(
-            "run", lambda event: os.kill(os.getpid(), 2) if event["step"] == 4 else None, **sections
-        )
+        workshop.train("run", at("step", 4), **sections)
     run = Trained(workshop.folder / "run")
     saved = run.checkpoints()
     for entry in (Path(os.environ["SIMPO_CACHE"]) / "reference").iterdir():
