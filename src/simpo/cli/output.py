@@ -198,7 +198,7 @@ class Progress:
     def _words(self, done: int, now: float, text: str) -> str:
         parts = [printable(text)] if text else []
         elapsed = now - self._began
-        if elapsed > 0 and self._items:
+        if elapsed > 0.2 and self._items:  # before that a rate says nothing
             parts.append(f"{self._items / elapsed:.3g} {self.unit}/s")
         if elapsed > 0 and self.start < done < self.total:
             parts.append(f"{duration(elapsed * (self.total - done) / (done - self.start))} left")
