@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simpo.recipe import TrainRecipe
+from simpo.recipe import TrainRecipe, resolve_recipe, warnings_for
 from simpo.train.optimizer import (
     learning_rate,
     load_optimizer,
@@ -100,3 +100,29 @@ def test_a_learning_rate_reaches_every_group() -> None:
     optimizer = make_optimizer(torch.nn.Linear(2, 2), TrainRecipe(lr=0.1))
     set_learning_rate(optimizer, 0.025)
     assert [group["lr"] for group in optimizer.param_groups] == [0.025, 0.025]
+
+
+def test_bfloat16_weights_lose_small_updates_and_a_full_fine_tune_with_them_is_warned_of() -> None:
+    changed = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        weight = torch.nn.Parameter((0.05 * torch.randn(100, 100)).to(dtype))
+        before = weight.detach().clone()
+        optimizer = make_optimizer(torch.nn.ParameterList([weight]), TrainRecipe(lr=1e-6))
+        gradient = torch.randn(100, 100).to(dtype)
+        for _ in range(100):
+            weight.grad = gradient.clone()
+            optimizer.step()
+        changed[dtype] = float((weight != before).float().mean())
+    assert changed[torch.float32] > 0.99 and changed[torch.bfloat16] < 0.05
+
+    def warnings_of(**sections: Any) -> str:
+        values = {
+            "output": "x",
+            "model": {"name": "x", "dtype": "bfloat16"},
+            "data": {"train": "x"},
+            **sections,
+        }
+        return " ".join(warnings_for(resolve_recipe(values).recipe))
+
+    assert "rounds away" in warnings_of()
+    assert "rounds away" not in warnings_of(adapter={"type": "lora"})
