@@ -17,7 +17,6 @@ class Watch:
         self._title = ""
         self._done = 0
         self._steps = 0
-        self._start = 0
 
     def __enter__(self) -> Watch:
         return self
@@ -49,7 +48,7 @@ class Watch:
         if kind == "start":
             self._steps = event["plan"]["steps"]
         elif kind == "resume":
-            self._start = event["step"]
+            self._steps = event["steps"]
 
     def _step(self, event: dict[str, Any]) -> None:
         if self._title != "training":
