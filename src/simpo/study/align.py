@@ -12,7 +12,7 @@ from simpo.evaluate.evaluate import evaluate_model
 from simpo.evaluate.files import Evaluation, read_evaluation, write_evaluation
 from simpo.model.load import Policy, choose_device, load_policy
 from simpo.model.reference import Reference, cache_key, precompute
-from simpo.model.score import Scorer
+from simpo.model.score import Scorer, score_all
 from simpo.recipe import LoadedRecipe, Recipe
 from simpo.records import Dataset, TokenGroup
 from simpo.runs.events import read_events
@@ -63,7 +63,10 @@ def measure_after(run: RunFolder, progress: Progress | None = None) -> Evaluatio
     with matmul_precision(recipe.train.precision):
         reference = run_reference(recipe, dataset, renderer, progress=progress)
         against = before if before is not None and before.replies and recipe.evaluate.judge else None
-        evaluation = _measure(run, recipe, policy, renderer, dataset, AFTER, reference, against, progress)
+        scorer = evaluation_scorer(recipe, policy, renderer, dataset)
+        evaluation = _measure(
+            run, recipe, policy, renderer, dataset, AFTER, reference, against, progress, scorer
+        )
     return evaluation
 
 
@@ -91,20 +94,12 @@ def objective_of(recipe: Recipe) -> Objective:
 
 
 def run_reference(
-    recipe: Recipe,
-    dataset: Dataset,
-    renderer: Renderer,
-    *,
-    start: Policy | None = None,
-    progress: Progress | None = None,
+    recipe: Recipe, dataset: Dataset, renderer: Renderer, *, progress: Progress | None = None
 ) -> Reference | None:
-    """The reference of a run's method on these pairs: the starting policy, scored once and cached; None for most.
-
-    start: the starting policy where it is loaded already; else it is loaded, unless the cache knows its scores.
-    """
+    """The reference of a run's method on these pairs: the starting policy, scored once and cached; None for most."""
     if not objective_of(recipe).method.reference:
         return None
-    policy = start or load_policy(recipe.model, device=choose_device(recipe.train.device))
+    policy = load_policy(recipe.model, device=choose_device(recipe.train.device))
     groups: tuple[TokenGroup, ...] = render_rows(dataset.rows, renderer).groups
 
     def report(done: int, total: int) -> None:
@@ -117,8 +112,19 @@ def run_reference(
         key=cache_key(policy.hash, groups, recipe.model.dtype, recipe.train.precision, policy.device.type),
         device=policy.device,
         batch_size=recipe.evaluate.batch_size,
+        scorer=evaluation_scorer(recipe, policy, renderer, dataset),
         progress=report,
     )
+
+
+def own_reference(recipe: Recipe, policy: Policy, scorer: Scorer) -> Reference | None:
+    """The starting policy as its own reference: the very same numbers, so that every pair is an exact tie.
+
+    Scores from a cache, made in other batches, would differ by rounding, and rounding would pass for preference.
+    """
+    if not objective_of(recipe).method.reference:
+        return None
+    return lambda batch: score_all(policy.model, batch, batch_size=len(batch), scorer=scorer)
 
 
 def evaluation_scorer(recipe: Recipe, policy: Policy, renderer: Renderer, dataset: Dataset) -> Scorer:
@@ -139,8 +145,9 @@ def _measure_start(progress: Progress | None) -> Callable[[RunFolder, Prepared],
         if dataset is None or run.evaluation_path(BEFORE).exists() or read_events(run.events_path):
             return
         policy, renderer = prepared.policy, prepared.renderer
-        reference = run_reference(recipe, dataset, renderer, start=policy, progress=progress)
-        _measure(run, recipe, policy, renderer, dataset, BEFORE, reference, None, progress)
+        scorer = evaluation_scorer(recipe, policy, renderer, dataset)
+        reference = own_reference(recipe, policy, scorer)
+        _measure(run, recipe, policy, renderer, dataset, BEFORE, reference, None, progress, scorer)
 
     return measure
 
@@ -155,6 +162,7 @@ def _measure(
     reference: Reference | None,
     against: Evaluation | None,
     progress: Progress | None,
+    scorer: Scorer,
 ) -> Evaluation:
     def report(done: int, total: int) -> None:
         if progress is not None:
@@ -169,7 +177,7 @@ def _measure(
         settings=recipe.evaluate,
         reference=reference,
         against=against,
-        scorer=evaluation_scorer(recipe, policy, renderer, dataset),
+        scorer=scorer,
         progress=report,
     )
     write_evaluation(run.evaluation_path(label), evaluation)

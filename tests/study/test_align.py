@@ -1,0 +1,88 @@
+"""A run with its evidence: both measurements are there, on the same pairs, and a reference is fair to its start."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simpo.recipe import LoadedRecipe, resolve_recipe
+from simpo.runs.folder import read_json
+from simpo.study.align import align, align_on
+from simpo.study.measure import Settings, measure
+
+WORDS = ("parcel", "refund", "invoice", "plan", "code", "order", "late", "lost")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, str]:
+    """Twelve training pairs and eight test pairs, as files."""
+    files = {}
+    for name, count in (("train", 12), ("test", 8)):
+        rows = [
+            {
+                "prompt": f"{name} {index}: where is my {WORDS[index % 8]}",
+                "chosen": f"your {WORDS[index % 8]} is here",
+                "rejected": "no idea" + "!" * (index % 3),
+                "category": WORDS[index % 2],
+            }
+            for index in range(count)
+        ]
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        files[name] = str(path)
+    return files
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No reference of another test is found."""
+    monkeypatch.setenv("SIMPO_CACHE", str(tmp_path / "cache"))
+
+
+def recipe(tmp_path: Path, model: Path, data: dict[str, str], **method: Any) -> LoadedRecipe:
+    return resolve_recipe(
+        {
+            "output": str(tmp_path / "run"),
+            "model": {"name": str(model)},
+            "data": {**data, "validation_fraction": 0.2},
+            "method": method,
+            "train": {"lr": 1e-2, "batch_size": 4, "epochs": 2},
+            "evaluate": {"generate": 3, "max_new_tokens": 4},
+        }
+    )
+
+
+def test_a_run_is_measured_before_and_after_on_the_same_test_pairs(
+    tmp_path: Path, tiny_model_dir: Path, data: dict[str, str]
+) -> None:
+    run = align(recipe(tmp_path, tiny_model_dir, data, name="simpo"))
+    before, after = (read_json(run.evaluation_path(label)) for label in ("before", "after"))
+    assert before["data"] == after["data"] and before["preference"]["num_pairs"] == 8
+    assert before["model"]["hash"] != after["model"]["hash"]
+    assert after["preference"]["margin"] > before["preference"]["margin"] + 0.1
+    assert before["generation"]["num_prompts"] == after["generation"]["num_prompts"] == 3
+    assert align_on(run.path).path == run.path  # a finished run is left as it is
+
+
+def test_before_training_every_pair_is_an_exact_tie_under_a_reference_that_is_the_start(
+    tmp_path: Path, tiny_model_dir: Path, data: dict[str, str]
+) -> None:
+    run = align(recipe(tmp_path, tiny_model_dir, data, name="dpo"))
+    before, after = (read_json(run.evaluation_path(label)) for label in ("before", "after"))
+    assert (
+        before["preference"]["accuracy"]["reward"]["value"] == 0.5 and before["preference"]["margin"] == 0.0
+    )
+    assert after["preference"]["accuracy"]["reward"]["value"] > 0.5
+
+
+def test_eval_of_a_run_gives_the_figures_of_its_own_measurement(
+    tmp_path: Path, tiny_model_dir: Path, data: dict[str, str]
+) -> None:
+    run = align(recipe(tmp_path, tiny_model_dir, data, name="dpo"))
+    path, report = measure(str(run.path), Settings(data=(data["test"],), label="again"))
+    assert path == run.evaluation_path("again")
+    after = read_json(run.evaluation_path("after"))
+    assert report["preference"] == after["preference"]
