@@ -58,7 +58,7 @@ def measure(job: Job, setting: Setting) -> Measured:
         meter.watch(prepared.policy.model)
 
     def listen(event: dict[str, Any]) -> None:
-        if event["event"] == "start":
+        if event["event"] == "scorer":  # the last before the first step
             meter.start()
         elif event["event"] == "step":
             meter.step_ended()
