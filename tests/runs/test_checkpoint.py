@@ -105,18 +105,24 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["step-000001"]
 
 
-def test_a_checkpoint_that_a_kill_left_moved_aside_is_put_back(tmp_path: Path) -> None:
-    """The kill came between the two renames of a replacement."""
-    checkpoint, _ = save_checkpoint(tmp_path, 7, contents())
-    checkpoint.path.rename(tmp_path / ".replaced-step-000007")
-    (tmp_path / ".writing-step-000007").mkdir()
-    (tmp_path / ".removing-step-000003").mkdir()
+def test_what_a_kill_left_moved_aside_is_put_back_and_what_it_left_half_written_is_swept(
+    tmp_path: Path,
+) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    checkpoint, _ = save_checkpoint(checkpoints, 7, contents())
+    checkpoint.path.rename(checkpoints / ".replaced-step-000007")  # between the two renames of a replacement
+    (checkpoints / ".writing-step-000007").mkdir()
+    (checkpoints / ".removing-step-000003").mkdir()
+    (checkpoints / ".best.json.2299-08331c92").write_text("{")
+    (tmp_path / ".run.json.2299-08331c92").write_text("{")
+    (tmp_path / ".report.html.2299-08331c92").write_text("another process may be writing this")
     recover(tmp_path)
-    assert names_in(tmp_path) == ["step-000007"]
+    assert names_in(checkpoints) == ["step-000007"]
+    assert names_in(tmp_path) == [".report.html.2299-08331c92", "checkpoints"]
     verify(checkpoint.path)
-    shutil.copytree(checkpoint.path, tmp_path / ".replaced-step-000007")  # and here, after both
+    shutil.copytree(checkpoint.path, checkpoints / ".replaced-step-000007")  # and here, after both
     recover(tmp_path)
-    assert names_in(tmp_path) == ["step-000007"]
+    assert names_in(checkpoints) == ["step-000007"]
 
 
 def test_damaged_checkpoints_are_set_aside_and_take_nothing_with_them(tmp_path: Path) -> None:

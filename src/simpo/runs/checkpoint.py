@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simpo.errors import CheckFailed, RecipeError
-from simpo.runs.folder import read_json, storage_errors, sync_folder, write_atomic, write_json
+from simpo.runs.folder import leftovers_of, read_json, storage_errors, sync_folder, write_atomic, write_json
 
 MANIFEST = "manifest.json"
 OPTIMIZER = "optimizer.safetensors"  # its tensors and the random state; gone once the run is done
@@ -56,14 +56,21 @@ def save_checkpoint(checkpoints: Path, step: int, write: Callable[[Path], None])
     return Checkpoint(final, step), size
 
 
-def recover(checkpoints: Path) -> None:
-    """Put back what a process that was killed while replacing a checkpoint had moved, and sweep what it left behind."""
-    with storage_errors(checkpoints):
+def recover(run: Path) -> None:
+    """Put back what a process that was killed while replacing a checkpoint had moved, and sweep what it left behind.
+
+    Of the run's files, those that are written under its lock; another process may be writing a report.
+    """
+    checkpoints = run / "checkpoints"
+    with storage_errors(run):
         for replaced in checkpoints.glob(".replaced-step-*"):
             final = checkpoints / replaced.name.removeprefix(".replaced-")
             if not final.exists():
                 replaced.rename(final)
         _sweep(checkpoints)
+        for name in ("run.json", "rendering.json", "checkpoints/best.json"):
+            for leftover in leftovers_of(run / name):
+                leftover.unlink(missing_ok=True)
 
 
 def verify(path: Path, part: str = "") -> None:

@@ -174,6 +174,11 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
 
 
+def leftovers_of(path: Path) -> list[Path]:
+    """What writers of this file that were killed on the way have left beside it; a living one's is among them."""
+    return list(path.parent.glob(f".{path.name}.*-*"))
+
+
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file so that a reader sees the old contents or the new, never a part; a failure leaves the old ones."""
     payload = data.encode("utf-8") if isinstance(data, str) else data

@@ -75,7 +75,7 @@ def resume(
         seed_everything(recipe.train.seed)
         prepared = prepare(recipe, progress)
         _require_same_start(run, lineage, prepared)
-        recover(run.checkpoints)
+        recover(run.path)
         notes: list[str] = []
         checkpoint = latest_checkpoint(run.checkpoints, notes.append)
         _run(run, recipe, prepared, checkpoint, notes, listen, progress, before)
