@@ -28,10 +28,10 @@ class Watch:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Preparation and evaluation: `done` of `total` rows of `what`."""
-        if what != self._title or done < self._done:
-            self._open(what, total, "rows")
-        assert self._bar is not None
-        self._bar.update(done, num=done - self._done)
+        bar = self._bar
+        if bar is None or what != self._title or done < self._done:
+            bar = self._open(what, total, "rows")
+        bar.update(done, num=done - self._done)
         self._done = done
         if done == total:
             self._close()
@@ -51,19 +51,20 @@ class Watch:
             self._steps = event["steps"]
 
     def _step(self, event: dict[str, Any]) -> None:
-        if self._title != "training":
-            self._open("training", max(self._steps, event["step"]), "rows", start=event["step"] - 1)
-        assert self._bar is not None
+        bar = self._bar
+        if bar is None or self._title != "training":
+            bar = self._open("training", max(self._steps, event["step"]), "rows", start=event["step"] - 1)
         figures = f"loss {event['loss']:.4f}"
         if "accuracy" in event:
             figures += f"  accuracy {event['accuracy']:.2f}  margin {event['margin']:+.3f}"
-        self._bar.update(event["step"], num=event["pairs"], text=figures)
+        bar.update(event["step"], num=event["pairs"], text=figures)
 
-    def _open(self, title: str, total: int, unit: str, start: int = 0) -> None:
+    def _open(self, title: str, total: int, unit: str, start: int = 0) -> Progress:
         self._close()
-        self._bar = Progress(title, total=total, unit=unit, start=start)
-        self._bar.__enter__()
+        bar = Progress(title, total=total, unit=unit, start=start)
+        self._bar = bar.__enter__()
         self._title, self._done = title, 0
+        return bar
 
     def _close(self) -> None:
         if self._bar is not None:
