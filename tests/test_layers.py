@@ -14,7 +14,7 @@ LEVELS = (
     ("errors", "records", "core"),
     ("recipe",),
     ("data", "model", "runs"),
-    ("train", "evaluate"),
+    ("train", "evaluate", "audit"),
     ("study", "release", "report", "feedback"),
     ("web", "cli"),
 )

@@ -1,0 +1,1 @@
+"""What is wrong with a file of preferences, and what it is fit for."""
