@@ -168,11 +168,17 @@ class TokenGroup:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """One row that was left out, and why, in a word that can be counted and a sentence that can be read."""
+    """One row that was left out, and why, in a word that can be counted and a sentence that can be read.
+
+    part: only a part of the row (a turn, an answer) was left out, and the rest of it was read. extra: what is known of
+    a row that makes no pair, such as the `annotations` of a tie; no part of the identity.
+    """
 
     source: Source
     reason: str
     detail: str
+    part: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

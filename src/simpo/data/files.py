@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from simpo.data.parse import Decoder
 from simpo.data.reasons import BadRow, shown
@@ -27,6 +27,7 @@ from simpo.data.tables import (
 )
 from simpo.errors import DataError
 
+_BUFFER_BYTES = 1 << 20
 _JSON = (".jsonl", ".ndjson", ".json")
 _DELIMITERS = {".csv": None, ".tsv": "\t"}
 SUFFIXES = (*_JSON, ".parquet", ".arrow", ".feather", *_DELIMITERS)
@@ -39,14 +40,38 @@ _PACKED = {
 }
 
 
-def read_file(path: Path) -> Iterator[NumberedRow]:
-    """Each row of a file with its place, as they are read.
+class Digest(Protocol):
+    """What takes in the bytes of a file, as `hashlib`'s digests do."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take in the next bytes."""
+        ...
+
+
+class _Watched(io.RawIOBase):
+    """A file's bytes, each handed to a digest as it is read."""
+
+    def __init__(self, raw: io.FileIO, digest: Digest) -> None:
+        self._raw, self._digest = raw, digest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = self._raw.readinto(buffer)
+        self._digest.update(memoryview(buffer)[:count])
+        return count
+
+
+def read_file(path: Path, digest: Digest | None = None) -> Iterator[NumberedRow]:
+    """Each row of a file with its place, as they are read; `digest` has seen every byte once the last one came.
 
     Raises `DataError` for what concerns the file as a whole: missing, a folder, unreadable, empty, not UTF-8,
     truncated, or of no known kind. A row that is not a JSON object comes as a `BadRow`.
     """
     name = str(path)
-    with _reading(name), path.open("rb") as raw:
+    with _reading(name), path.open("rb", buffering=0) as file:
+        raw = io.BufferedReader(_Watched(file, digest) if digest else file, _BUFFER_BYTES)
         handle = _unpacked(raw, path.suffix, name)
         head = handle.peek(8)[:8]
         if not head:
@@ -63,9 +88,11 @@ def read_file(path: Path) -> Iterator[NumberedRow]:
                 yield from _text_rows(handle, name)
             else:
                 yield from csv_rows(_decoded(handle, name), name, _DELIMITERS[table])
+        while raw.read(_BUFFER_BYTES):  # what a table's reader, which opens the file itself, has not taken
+            pass
 
 
-def _unpacked(raw: io.BufferedReader, suffix: str, name: str) -> io.BufferedReader:
+def _unpacked(raw: io.BufferedReader[Any], suffix: str, name: str) -> io.BufferedReader[Any]:
     """The bytes inside a gzip or zstd file, by their first bytes; those of any other file as they are."""
     head = raw.peek(4)[:4]
     if head.startswith(_GZIP):

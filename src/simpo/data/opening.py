@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from simpo.data.files import read_file
+from simpo.data.files import Digest, read_file
 from simpo.data.formats import format_named, nearest, recognise, votes
 from simpo.data.formats_judged import UNPAIRED
 from simpo.data.locate import hub_rows, locate
@@ -51,15 +51,20 @@ class Opened:
 
 
 def open_source(
-    source: Path | str, *, kind: Kind, format: str | None = None, columns: Mapping[str, str] | None = None
+    source: Path | str,
+    *,
+    kind: Kind,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    digest: Digest | None = None,
 ) -> Opened:
     """The format of a source by its first rows, or the one that the user named.
 
-    columns: the format's names of columns -> the user's. Raises `DataError` where no format fits or a column is
-    missing, `RecipeError` for a format there is not.
+    columns: the format's names of columns -> the user's. digest: takes in the file's bytes as they are read.
+    Raises `DataError` where no format fits or a column is missing, `RecipeError` for a format there is not.
     """
     told = None if format is None else format_named(format, kind)
-    rows = read_file(source) if isinstance(source, Path) else hub_rows(source)
+    rows = read_file(source, digest) if isinstance(source, Path) else hub_rows(source)
     if columns:
         rows = ((number, _renamed(row, columns)) for number, row in rows)
     first: list[NumberedRow] = []

@@ -84,11 +84,20 @@ def _none_found(ranked: Ranked, scores: Sequence[float], reasons: set[str], min_
         return BadRow(
             "small_margin",
             f"the best and the worst answer differ by {scores[0] - scores[-1]:g}, less than {min_margin:g}",
+            _said(ranked),
         )
     if "identical" in reasons:
         text = shown(ranked.answers[0].text, 40)
         return BadRow("identical", f"the answers that are compared are equal: {text}")
-    return BadRow("tie", f"no answer is better than another ({len(scores)} answers)")
+    return BadRow("tie", f"no answer is better than another ({len(scores)} answers)", _said(ranked))
+
+
+def _said(ranked: Ranked) -> dict[str, Any]:
+    """What the annotators of two answers chose, where that makes no pair: there is no chosen reply to tell it by."""
+    if len(ranked.answers) != 2 or not ranked.opinions:
+        return {}
+    notes = [{key: value for key, value in note.items() if key != "first"} for note in _notes(ranked, 0, 1)]
+    return {"annotations": notes}
 
 
 def _scores(ranked: Ranked) -> tuple[float, ...]:

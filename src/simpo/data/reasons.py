@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
+from typing import Any
 
 REASONS = {
     "bad_json": "the row is not valid JSON",
@@ -35,12 +37,16 @@ NO_PAIR = frozenset({"tie", "small_margin", "unranked", "unlabelled", "unpaired"
 
 
 class BadRow(Exception):
-    """A row (or one turn of it) that cannot be used: `reason` is a key of `REASONS`, `detail` a sentence."""
+    """A row (or one turn of it) that cannot be used: `reason` is a key of `REASONS`, `detail` a sentence.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    extra: what is known of the row all the same, such as the `annotations` of a tie.
+    """
+
+    def __init__(self, reason: str, detail: str, extra: Mapping[str, Any] | None = None) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.extra: Mapping[str, Any] = {} if extra is None else extra
 
 
 _repr = reprlib.Repr()
