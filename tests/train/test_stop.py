@@ -11,8 +11,8 @@ import pytest
 
 from simpo.errors import Interrupted
 from simpo.runs.folder import RunFolder
-from simpo.train.guard import stop_on_signals
 from simpo.train.run import resume, train
+from simpo.train.signals import stop_on_signals
 from tests.equivalence.test_resume import assert_same_run, at
 from tests.runs.schema import check_run
 from tests.train.driver import Driver

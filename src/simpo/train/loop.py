@@ -31,7 +31,6 @@ from simpo.runs.events import EventLog, read_events
 from simpo.runs.folder import RunFolder
 from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
 from simpo.train.accelerator import make_accelerator, run_scorer
-from simpo.train.guard import StopRequest
 from simpo.train.optimizer import (
     learning_rate,
     load_optimizer,
@@ -47,6 +46,7 @@ from simpo.train.prepare import (
     make_reference,
     seed_everything,
 )
+from simpo.train.signals import StopRequest
 from simpo.train.step import train_step
 from simpo.train.validation import validation_figures
 

@@ -14,9 +14,9 @@ from simpo.runs.checkpoint import Checkpoint, latest_checkpoint, recover
 from simpo.runs.folder import RunFolder, write_json
 from simpo.runs.lineage import first_lineage
 from simpo.train.accelerator import matmul_precision, require_machine
-from simpo.train.guard import stop_on_signals
 from simpo.train.loop import Listener, Loop
 from simpo.train.prepare import Prepared, Progress, prepare, seed_everything
+from simpo.train.signals import stop_on_signals
 
 Before = Callable[[RunFolder, Prepared], None]
 
