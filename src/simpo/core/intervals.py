@@ -46,7 +46,7 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
     """
     if not 0 <= successes <= n or n <= 0:
         raise ValueError(f"{successes} successes of {n}")
-    z = _z(level)
+    z = normal_quantile(level)
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -80,16 +80,16 @@ def cluster_bootstrap(
 
     Raises ValueError for no values, for non-finite ones and for ones outside `bounds`.
     """
-    x, labels = _checked(values, clusters, bounds)
+    x, labels = labelled(values, clusters, bounds)
     value = float(statistic(x))
     num_clusters = int(labels.max()) + 1
     if num_clusters < 2:
         low = high = math.nan
     elif statistic is mean:
-        low, high = _percentiles(_resampled_means(x, labels, num_resamples, seed), num_clusters, level)
+        low, high = percentile_ends(_resampled_means(x, labels, num_resamples, seed), num_clusters, level)
     else:
         drawn = _resampled(x, labels, statistic, num_resamples, seed)
-        low, high = _percentiles(drawn, num_clusters, level)
+        low, high = percentile_ends(drawn, num_clusters, level)
     if bounds is not None and statistic is mean and _equal_clusters(x, labels):
         unseen = wilson(0, num_clusters, level=level).high
         low, high = value - unseen * (value - bounds[0]), value + unseen * (bounds[1] - value)
@@ -113,9 +113,9 @@ def share_interval(
     interval = cluster_bootstrap(
         values, clusters, num_resamples=num_resamples, level=level, seed=seed, bounds=(0.0, 1.0)
     )
-    x, labels = _checked(values, clusters, (0.0, 1.0))
+    x, labels = labelled(values, clusters, (0.0, 1.0))
     share = interval.value
-    variance = max(_clustered_variance(x, labels), float(x.var()) / len(x))
+    variance = max(clustered_variance(x, labels), float(x.var()) / len(x))
     if variance == 0 or not 0 < share < 1 or int(labels.max()) == 0:
         return interval
     effective = share * (1 - share) / variance
@@ -147,9 +147,15 @@ def paired_difference(
     )
 
 
-def _checked(
-    values: Sequence[float] | Floats, clusters: Sequence[Hashable], bounds: tuple[float, float] | None
+def labelled(
+    values: Sequence[float] | Floats,
+    clusters: Sequence[Hashable],
+    bounds: tuple[float, float] | None = None,
 ) -> tuple[Floats, Ints]:
+    """The values [N] sorted by cluster, and the number of each one's cluster [N], from 0.
+
+    Raises ValueError for no values, for non-finite ones and for ones outside `bounds`.
+    """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or len(x) == 0 or len(x) != len(clusters):
         raise ValueError(f"values {x.shape} and {len(clusters)} clusters must be one [N], N > 0")
@@ -186,8 +192,9 @@ def _resampled(
     return np.array([statistic(np.concatenate([members[i] for i in drawn])) for drawn in draws])
 
 
-def _percentiles(drawn: Floats, num_clusters: int, level: float) -> tuple[float, float]:
-    widened = math.sqrt(num_clusters / (num_clusters - 1)) * _t(level, num_clusters - 1)
+def percentile_ends(drawn: Floats, num_clusters: int, level: float) -> tuple[float, float]:
+    """Ends of the percentile interval over resampled statistics [R], widened for few clusters (at least 2)."""
+    widened = math.sqrt(num_clusters / (num_clusters - 1)) * student_t(level, num_clusters - 1)
     tail = NormalDist().cdf(-widened)
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
@@ -198,7 +205,7 @@ def _equal_clusters(x: Floats, labels: Ints) -> bool:
     return float(np.ptp(means)) <= 1e-12 * max(1.0, float(np.abs(means).max()))
 
 
-def _clustered_variance(x: Floats, labels: Ints) -> float:
+def clustered_variance(x: Floats, labels: Ints) -> float:
     """Variance of the mean when clusters are drawn: the linearised ratio estimator of survey sampling."""
     num_clusters = int(labels.max()) + 1
     if num_clusters < 2:
@@ -207,15 +214,16 @@ def _clustered_variance(x: Floats, labels: Ints) -> float:
     return num_clusters / (num_clusters - 1) * float((residuals**2).sum()) / len(x) ** 2
 
 
-def _z(level: float) -> float:
+def normal_quantile(level: float) -> float:
+    """Two-sided quantile of the normal distribution: 1.96 at 0.95. Raises ValueError for a level outside (0, 1)."""
     if not 0 < level < 1:
         raise ValueError(f"level {level} is not in (0, 1)")
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
-def _t(level: float, freedom: int) -> float:
+def student_t(level: float, freedom: int) -> float:
     """Two-sided quantile of Student's t: Cornish-Fisher expansion, within 1 % from 4 degrees of freedom at 95 %."""
-    z, v = _z(level), freedom
+    z, v = normal_quantile(level), freedom
     return (
         z
         + (z**3 + z) / (4 * v)
