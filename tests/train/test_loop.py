@@ -268,12 +268,6 @@ def test_a_run_folder_that_exists_is_refused_and_left_alone(workshop: Workshop) 
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 
 
-def test_curves_go_to_tensorboard_where_it_is_installed(workshop: Workshop) -> None:
-    pytest.importorskip("tensorboard")
-    run = workshop.train("run", tracking={"tracker": "tensorboard"}, train={"max_steps": 2})
-    assert list((run.path / "tracker").rglob("events.out.tfevents*"))
-
-
 def test_the_matmul_precision_is_set_for_the_run_alone(workshop: Workshop) -> None:
     """A CPU without bfloat16 units multiplies as before; on one with them about 3 digits are left."""
     switch: Any = torch.backends.mkldnn

@@ -65,7 +65,7 @@ def step(
     """A step of plain gradient descent, in micro-batches of `size`."""
     recipe = resolve_recipe({"output": "x", "model": {"name": "x"}, "data": {"train": "x"}}).recipe
     return train_step(
-        make_accelerator(recipe, policy.device, Path("."), tracker=None),
+        make_accelerator(recipe, policy.device),
         policy.model,
         torch.optim.SGD(policy.model.parameters(), lr=lr),
         list(micro_batches(groups, size)),
@@ -196,7 +196,7 @@ def test_a_row_whose_loss_is_not_finite_is_named_and_the_weights_stay(policy: Po
         policy.model.get_input_embeddings().weight.nan_to_num_(0.1)
     with pytest.raises(RunFailed, match=f"row {bad.row.id}") as failure:
         train_step(
-            make_accelerator(_recipe(), policy.device, Path("."), tracker=None),
+            make_accelerator(_recipe(), policy.device),
             policy.model,
             torch.optim.SGD(policy.model.parameters(), lr=1.0),
             list(micro_batches(groups, 2)),

@@ -130,7 +130,7 @@ def own_reference(recipe: Recipe, policy: Policy, scorer: Scorer) -> Reference |
 def evaluation_scorer(recipe: Recipe, policy: Policy, renderer: Renderer, dataset: Dataset) -> Scorer:
     """The scorer of the recipe for an evaluation, checked in values on some of its own pairs."""
     groups = render_rows(dataset.rows[:32], renderer).groups
-    accelerator = make_accelerator(recipe, policy.device, Path("."), tracker=None)
+    accelerator = make_accelerator(recipe, policy.device)
     if not groups:  # nothing to check on; the evaluation itself says what became of its rows
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"scorer": "plain"})})
     return run_scorer(recipe, accelerator, policy.model, groups, gradients=False).scorer

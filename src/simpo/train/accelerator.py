@@ -1,12 +1,10 @@
-"""accelerate's handle on device, mixed precision and trackers, and what a run refuses of this machine beforehand."""
+"""accelerate's handle on device and mixed precision, and what a run refuses of this machine beforehand."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,28 +12,16 @@ import torch
 from simpo.errors import RecipeError
 from simpo.model.load import choose_device
 from simpo.model.trust import Choice, choose_scorer
-from simpo.recipe import LoadedRecipe, Recipe
+from simpo.recipe import Recipe
 from simpo.records import TokenGroup
-
-# Any one of a tracker's packages will do.
-_TRACKER_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX")}
+from simpo.train.tracker import require_tracker
 
 
 def require_machine(recipe: Recipe) -> None:
-    """RecipeError for what this machine cannot do, before anything is loaded or written.
-
-    accelerate itself passes over a tracker that is not installed without a word.
-    """
+    """RecipeError for what this machine cannot do, before anything is loaded or written."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("several processes are not supported yet", fix="run `simpo train` as one process")
-    tracker = recipe.tracking.tracker
-    if tracker is not None:
-        packages = _TRACKER_PACKAGES.get(tracker, (tracker,))
-        if not any(importlib.util.find_spec(package) for package in packages):
-            raise RecipeError(
-                f"tracking.tracker {tracker}: the package {packages[0]} is not installed",
-                fix=f"pip install {packages[0]}, or leave tracking.tracker out",
-            )
+    require_tracker(recipe)
     device = choose_device(recipe.train.device)
     if recipe.train.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise RecipeError(
@@ -43,8 +29,8 @@ def require_machine(recipe: Recipe) -> None:
         )
 
 
-def make_accelerator(recipe: Recipe, device: torch.device, run: Path, *, tracker: str | None) -> Any:
-    """accelerate's handle on devices, mixed precision and trackers for one run."""
+def make_accelerator(recipe: Recipe, device: torch.device) -> Any:
+    """accelerate's handle on devices and mixed precision for one run."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import GradientAccumulationPlugin
@@ -54,17 +40,11 @@ def make_accelerator(recipe: Recipe, device: torch.device, run: Path, *, tracker
     accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if recipe.train.precision == "bf16" else "no",
-        log_with=tracker,
-        project_dir=str(run / "tracker") if tracker else None,
         # Said aloud: else a number in the environment (`accelerate launch` sets one) would divide our losses again.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
     if accelerator.num_processes > 1:
         raise RecipeError("several processes are not supported yet", fix="run `simpo train` as one process")
-    if tracker is not None:
-        values = LoadedRecipe(recipe, {}).flat()
-        config = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
-        accelerator.init_trackers(recipe.tracking.project, config=config)
     return accelerator
 
 

@@ -48,6 +48,7 @@ from simpo.train.prepare import (
 )
 from simpo.train.signals import StopRequest
 from simpo.train.step import train_step
+from simpo.train.tracker import Tracker
 from simpo.train.validation import validation_figures
 
 Listener = Callable[[dict[str, Any]], None]
@@ -80,32 +81,30 @@ class Loop:
         recipe: Recipe,
         prepared: Prepared,
         stop: StopRequest,
+        tracker: Tracker,
         listen: Listener | None,
         progress: Progress | None,
     ) -> None:
-        self.run, self.recipe, self.prepared, self.stop = run, recipe, prepared, stop
+        self.run, self.recipe, self.prepared, self.stop, self.tracker = run, recipe, prepared, stop, tracker
         self.listen, self.progress = listen, progress
         self.events = EventLog(run.events_path)
         self.state = LoopState()
         self.saved: LoopState | None = None
         self.order = BatchOrder(len(prepared.train), recipe.train.batch_size, recipe.train.seed)
         self.num_steps = self.order.num_steps(recipe.train.epochs, recipe.train.max_steps)
-        self.accelerator = make_accelerator(
-            recipe, prepared.policy.device, run.path, tracker=recipe.tracking.tracker
-        )
+        self.accelerator = make_accelerator(recipe, prepared.policy.device)
         self.scorer: Scorer = score
         self.reference: Reference | None = None
 
     def emit(self, event: str, **fields: Any) -> None:
         """Write an event at the current step, tell the listener, and the tracker if there is one."""
         record = self.events.append(event, step=self.state.step, **fields)
-        if self.recipe.tracking.tracker is not None and event in ("step", "evaluate"):
-            numbers = {
-                f"{event}/{name}": value for name, value in fields.items() if isinstance(value, (int, float))
-            }
-            self.accelerator.log(numbers, step=self.state.step)
         if self.listen is not None:
             self.listen(record)
+        if event in ("step", "evaluate"):
+            problem = self.tracker.log(event, fields, self.state.step)
+            if problem is not None:
+                self.emit("note", message=problem)
 
     def begin(self, checkpoint: Checkpoint | None, notes: Sequence[str] = ()) -> None:
         """Score the reference while the policy is still the starting one, then take up the checkpoint if any."""

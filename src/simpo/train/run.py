@@ -17,6 +17,7 @@ from simpo.train.accelerator import matmul_precision, require_machine
 from simpo.train.loop import Listener, Loop
 from simpo.train.prepare import Prepared, Progress, prepare, seed_everything
 from simpo.train.signals import stop_on_signals
+from simpo.train.tracker import Tracker, tracking
 
 Before = Callable[[RunFolder, Prepared], None]
 
@@ -43,9 +44,10 @@ def train(
     lineage = first_lineage(
         recipe, prepared.policy, prepared.datasets, prepared.hashes, prepared.token_hashes
     )
-    run = RunFolder.create(loaded, lineage)
-    with run.locked():
-        _run(run, recipe, prepared, None, (), listen, progress, before)
+    with tracking(recipe, Path(recipe.output)) as tracker:
+        run = RunFolder.create(loaded, lineage)
+        with run.locked():
+            _run(run, recipe, prepared, None, (), tracker, listen, progress, before)
     return run
 
 
@@ -78,7 +80,8 @@ def resume(
         recover(run.path)
         notes: list[str] = []
         checkpoint = latest_checkpoint(run.checkpoints, notes.append)
-        _run(run, recipe, prepared, checkpoint, notes, listen, progress, before)
+        with tracking(recipe, run.path) as tracker:
+            _run(run, recipe, prepared, checkpoint, notes, tracker, listen, progress, before)
     return run
 
 
@@ -105,6 +108,7 @@ def _run(
     prepared: Prepared,
     checkpoint: Checkpoint | None,
     notes: list[str] | tuple[()],
+    tracker: Tracker,
     listen: Listener | None,
     progress: Progress | None,
     before: Before | None,
@@ -114,7 +118,7 @@ def _run(
         write_json(run.rendering_path, rendering_json(prepared.train[:4], prepared.renderer))
         if before is not None:
             before(run, prepared)
-        loop = Loop(run, recipe, prepared, stop, listen, progress)
+        loop = Loop(run, recipe, prepared, stop, tracker, listen, progress)
         stop.patient = True  # from here on there is a step to wait for and a state to save
         try:
             loop.begin(checkpoint, notes)
