@@ -1,4 +1,4 @@
-"""Write docs/methods.md from the table of methods, so that no default on the page can drift from the code.
+"""Write docs/methods.md from the tables of methods and formulas, so that the page cannot drift from the code.
 
 python docs/generate_methods.py            write the page
 python docs/generate_methods.py --check    exit with status 1 if the page is not what would be written
@@ -6,10 +6,12 @@ python docs/generate_methods.py --check    exit with status 1 if the page is not
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from simpo.core.formulas import score_formula, written
 from simpo.core.methods import METHODS, Method
 from simpo.recipe.schema import MethodRecipe
 
@@ -18,9 +20,8 @@ PAGE = Path(__file__).parent / "methods.md"
 
 @dataclass(frozen=True)
 class Note:
-    """What the table cannot say of a method: its formula, when to use it, and what to know before."""
+    """What the table cannot say of a method: when to use it, and what to know before."""
 
-    loss: str
     when: str
     know: tuple[str, ...]
     published: str
@@ -28,7 +29,6 @@ class Note:
 
 NOTES = {
     "simpo": Note(
-        "-log sigmoid(beta * (a_w - a_l - gamma))",
         "The default: no reference model, and a reward that does not grow with length.",
         (
             "`gamma` is in nats per token. The paper's gamma is the reward margin, beta times this one; see the last "
@@ -42,13 +42,11 @@ NOTES = {
         "beta 2 to 10, gamma 0.1 to 0.8, learning rate 3e-7 to 1e-6 by model; one epoch, 128 pairs a step",
     ),
     "simpo_hinge": Note(
-        "max(0, 1 - beta * (a_w - a_l - gamma))",
         "Where pairs well apart should stop pulling: from 1 / beta above the margin they have no gradient.",
         ("Every pair below that point pulls with the same force, mislabelled ones too.",),
         "none; the loss is `hinge` in the SimPO authors' code",
     ),
     "dpo": Note(
-        "-log sigmoid(beta * (s_w - s_l)), s = log p(y) - log p_ref(y)",
         "The baseline that everyone knows, and a fallback: the reference keeps the policy near its starting point.",
         (
             "The reward is a sum over tokens, so long answers have larger rewards of either sign; it tends to lengthen "
@@ -61,7 +59,6 @@ NOTES = {
         "beta 0.1 to 0.5; the SimPO authors found 0.01 best for 7B and 8B models, with learning rates of 3e-7 to 7e-7",
     ),
     "dpo_norm": Note(
-        "-log sigmoid(beta * (s_w / |y_w| - s_l / |y_l|)), s = log p(y) - log p_ref(y)",
         "DPO without its taste for length; the best of the methods that Tulu 3 compared.",
         (
             "Its beta acts on nats per token and is some fifty times DPO's: do not carry one over to the other.",
@@ -70,7 +67,6 @@ NOTES = {
         "beta 5, learning rate 5e-7 (Tulu 3, 8B)",
     ),
     "ipo": Note(
-        "(s_w / |y_w| - s_l / |y_l| - 1 / (2 * beta))^2, s = log p(y) - log p_ref(y)",
         "Where labels are nearly deterministic and DPO overfits them: it aims at a difference and stops there.",
         (
             "The target is 1 / (2 * beta) nats *per token*: 5 at beta 0.1, which is seldom reached, so that every pair "
@@ -83,7 +79,6 @@ NOTES = {
         "none for language models in its paper, whose tau is beta; 0.1 is also TRL's default",
     ),
     "orpo": Note(
-        "-odds_weight * log sigmoid(log odds(a_w) - log odds(a_l)) + SFT term, odds(a) = exp(a) / (1 - exp(a))",
         "From a base model in one stage: its SFT term does the work of the SFT that was skipped.",
         (
             "The SFT term is most of the loss; on a model that is already tuned it mostly continues SFT.",
@@ -95,7 +90,6 @@ NOTES = {
         "odds_weight (the paper's lambda) 0.1, learning rate 5e-6, 5 epochs (Mistral 7B base)",
     ),
     "cpo": Note(
-        "-log sigmoid(beta * (log p(y_w) - log p(y_l))) + SFT term",
         "Translation and other tasks with short answers of like length, from which it comes.",
         (
             "Rewards are sums without a reference: the shorter answer starts ahead, whatever it says.",
@@ -106,7 +100,6 @@ NOTES = {
         "beta 0.1, one epoch, LoRA of rank 16 with learning rate 1e-4",
     ),
     "simper": Note(
-        "exp(a_l) - exp(a_w)",
         "Nothing to tune but the learning rate: a first look at new data.",
         (
             "The pull on a completion is its own per-token probability exp(a): completions that the model finds "
@@ -116,7 +109,6 @@ NOTES = {
         "learning rate 5e-7, one epoch, 128 pairs a step (Mistral 7B Instruct)",
     ),
     "repo": Note(
-        "max(0, gamma - (a_w - a_l))",
         "SimPO with one parameter less: pairs that reach the margin are left alone, all others pull alike.",
         (
             "The limit of SimPO / beta as beta grows. The loss reads in nats per token missing to the margin.",
@@ -125,7 +117,6 @@ NOTES = {
         "gamma 0.4, learning rate 6e-7 (Mistral 7B Instruct); gamma 0.6, 1e-6 (Llama 3 8B Instruct)",
     ),
     "alphapo": Note(
-        "-log sigmoid(beta * (r(a_w) - r(a_l) - gamma)), r(a) = (1 - exp(-alpha * a)) / alpha",
         "SimPO where the likelihood of chosen answers sinks along with that of rejected ones: alpha > 0 resists it.",
         (
             "alpha = 0 is SimPO. gamma is in units of r, which are nats per token only at alpha 0.",
@@ -137,7 +128,6 @@ NOTES = {
         "(Mistral 7B Instruct)",
     ),
     "sft": Note(
-        "-log p(y), summed over the batch, divided by its scored tokens",
         "Before any of the others: a model that has not seen answers of your kind has little to prefer among.",
         ("Takes examples, a prompt and the completion to imitate, and not pairs.",),
         "learning rate 2e-5, one epoch, 128 examples a step (the base models of the SimPO paper)",
@@ -151,8 +141,8 @@ INTRODUCTION = """\
 
 `method.name` in a [recipe](recipe.md) is one of the names below. `y_w` is the chosen completion and `y_l` the
 rejected one; `log p(y)` is the sum of the log-probabilities of a completion's tokens given the prompt, its one stop
-token included, and `a = log p(y) / |y|` their mean, in nats per token. A loss is taken per pair, and the gradient of
-a step is the mean over the pairs of the global batch.
+token included, and `a = log p(y) / |y|` their mean, in nats per token; `_ref` marks the reference model's. A loss is
+taken per pair, and the gradient of a step is the mean over the pairs of the global batch.
 """
 
 CLOSING = """\
@@ -196,7 +186,7 @@ def _table() -> str:
     for name, method in METHODS.items():
         cells = (
             f"[`{name}`](#{_anchor(method)})",
-            f"`{NOTES[name].loss}`".replace("|", "\\|"),
+            f"`{_loss(method)}`".replace("|", "\\|"),
             method.score,
             "yes" if method.reference else "no",
             ", ".join(f"`{key}` {value:g}" for key, value in method.defaults.items()) or "none",
@@ -212,7 +202,7 @@ def _section(method: Method, note: Note) -> str:
         f"## {method.title}",
         "",
         f"    method.name: {method.name}",
-        f"    loss: {note.loss}",
+        f"    loss: {_loss(method)}",
         "",
         note.when,
         "",
@@ -230,6 +220,18 @@ def _section(method: Method, note: Note) -> str:
     lines += [*(f"* {sentence}" for sentence in note.know), ""]
     lines += [f"Published settings: {note.published}. Source: {_source(method)}.", ""]
     return "\n".join(lines)
+
+
+def _loss(method: Method) -> str:
+    """The formula with the parameters' names; a score that is the plain mean is called a."""
+    loss, where = (part.format_map({key: key for key in method.defaults}) for part in written(method))
+    score = score_formula(method)
+    if not method.pairwise:
+        return "-log p(y), summed over the batch, divided by its scored tokens"
+    term = " + SFT term" if method.sft_weight else ""
+    if score == "s = a":
+        loss, where, score = re.sub(r"\bs_(?=[wl]\b)", "a_", loss), re.sub(r"\bs\b", "a", where), ""
+    return ", ".join(part for part in (loss + term, where, score) if part)
 
 
 def _source(method: Method) -> str:

@@ -4,26 +4,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from simpo.core.formulas import written
 from simpo.core.methods import METHODS, Method
 from simpo.recipe import MethodRecipe
 from simpo.report.words import general
 
-# By the table's `loss_name`; s is the score that `_score_words` explains, the names are the loss's own parameters.
-LOSSES: Mapping[str | None, str] = {
-    "simpo_loss": "−log σ( {beta} · ( s(chosen) − s(rejected) − {gamma} ) )",
-    "simpo_hinge_loss": "max( 0, 1 − {beta} · ( s(chosen) − s(rejected) − {gamma} ) )",
-    "dpo_loss": "−log σ( {beta} · ( s(chosen) − s(rejected) ) )",
-    "ipo_loss": "( s(chosen) − s(rejected) − 1 / (2 · {beta}) )²",
-    "orpo_loss": "−{odds_weight} · log σ( log-odds(exp s(chosen)) − log-odds(exp s(rejected)) )",
-    "cpo_loss": "−log σ( {beta} · ( s(chosen) − s(rejected) ) )",
-    "simper_loss": "exp s(rejected) − exp s(chosen)",
-    "repo_loss": "max( 0, {gamma} − ( s(chosen) − s(rejected) ) )",
-    "alphapo_loss": "−log σ( {beta} · ( r(chosen) − r(rejected) − {gamma} ) ),  "
-    "r = ( 1 − exp(−{alpha} · s) ) / {alpha}",
-    None: "−s(completion)",
+_SIGNS = {
+    r"\bs_w\b": "s(chosen)",
+    r"\bs_l\b": "s(rejected)",
+    r"\bsigmoid\b": "σ",
+    r"\^2": "²",
+    r"-": "−",
+    r"\*": "·",
 }
 SYMBOLS = {"beta": "β", "gamma": "γ", "alpha": "α", "odds_weight": "λ"}
 
@@ -43,14 +39,26 @@ def formula(recipe: MethodRecipe) -> Formula:
     """The loss that a recipe's method section asks for."""
     method = METHODS[recipe.name]
     values = recipe.parameters
-    loss = LOSSES[method.loss_name]
     names = {key: SYMBOLS.get(key, key) for key in values}
     numbers = {key: general(value) for key, value in values.items()}
-    symbols, filled = f"L = {loss.format_map(names)}", f"L = {loss.format_map(numbers)}"
-    if method.pairwise and recipe.chosen_sft_weight > 0:
-        symbols += " − w · a(chosen)"
-        filled += f" − {general(recipe.chosen_sft_weight)} · a(chosen)"
+    weight = recipe.chosen_sft_weight if method.pairwise else 0.0
+    symbols = _line(method, names, "w" if weight else "")
+    filled = _line(method, numbers, general(weight) if weight else "")
     return Formula(method.title, method.source, symbols, filled, tuple(_words(method, recipe)))
+
+
+def _line(method: Method, parameters: Mapping[str, str], sft_weight: str) -> str:
+    """The loss with its parameters filled in, its SFT term if any, and the function it uses."""
+    loss, where = (_typeset(part).format_map(parameters) for part in written(method))
+    term = f" − {sft_weight} · a(chosen)" if sft_weight else ""
+    return f"L = {loss}{term}" + (f",  {where}" if where else "")
+
+
+def _typeset(text: str) -> str:
+    """Plain signs as mathematical ones; parameters stay in braces."""
+    for plain, sign in _SIGNS.items():
+        text = re.sub(plain, sign, text)
+    return text
 
 
 def _words(method: Method, recipe: MethodRecipe) -> list[str]:
