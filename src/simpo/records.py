@@ -16,6 +16,7 @@ import numpy.typing as npt
 TokenIds = npt.NDArray[np.int32]
 
 ROLES = ("system", "user", "assistant", "tool")
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +32,36 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; `role` is one of `ROLES`."""
+    """One turn of a conversation; `role` is one of `ROLES`.
+
+    extra: what a chat template takes beside the text: `tool_calls` of an assistant's turn (arguments as objects),
+    `name` and `tool_call_id` of a tool's. JSON values, never changed.
+    """
 
     role: str
     content: str
+    extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING, hash=False)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise ValueError(f"role {self.role!r} is not one of {', '.join(ROLES)}")
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """The turn as chat templates take it."""
-        return {"role": self.role, "content": self.content}
+        return {"role": self.role, "content": self.content, **self.extra}
 
 
 def _content_hash(*parts: object) -> str:
-    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _turns(prompt: tuple[Message, ...]) -> list[list[str]]:
-    return [[message.role, message.content] for message in prompt]
+def _asked(prompt: tuple[Message, ...], tools: tuple[Mapping[str, Any], ...]) -> list[object]:
+    """What identifies a prompt: its turns and, only where there are any, calls of tools and the tools."""
+    turns: list[object] = [
+        [turn.role, turn.content, turn.extra] if turn.extra else [turn.role, turn.content] for turn in prompt
+    ]
+    return [*turns, {"tools": tools}] if tools else turns
 
 
 def _check_prompt(prompt: tuple[Message, ...]) -> None:
@@ -67,7 +77,7 @@ class Pair:
 
     Invariants: the prompt has at least one turn and does not end in an assistant turn; neither completion is
     empty; the two differ. `extra` holds the row's other columns untouched (category, ticket, scores ...) and is no
-    part of the identity.
+    part of the identity. `tools` describes the tools that the prompt shows to the model, as chat templates take them.
     """
 
     prompt: tuple[Message, ...]
@@ -76,6 +86,7 @@ class Pair:
     source: Source
     category: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
@@ -89,12 +100,12 @@ class Pair:
     @cached_property
     def id(self) -> str:
         """A content hash of prompt, chosen and rejected: 16 hexadecimal digits, the same on any machine."""
-        return _content_hash("pair", _turns(self.prompt), self.chosen, self.rejected)
+        return _content_hash("pair", _asked(self.prompt, self.tools), self.chosen, self.rejected)
 
     @cached_property
     def prompt_id(self) -> str:
         """A content hash of the prompt alone: pairs that share it form one cluster in every interval."""
-        return _content_hash("prompt", _turns(self.prompt))
+        return _content_hash("prompt", _asked(self.prompt, self.tools))
 
     @property
     def completions(self) -> tuple[str, ...]:
@@ -104,13 +115,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Example:
-    """One SFT example: a prompt and the completion to imitate. Invariants and `extra` as in `Pair`."""
+    """One SFT example: a prompt and the completion to imitate. Invariants, `extra` and `tools` as in `Pair`."""
 
     prompt: tuple[Message, ...]
     completion: str
     source: Source
     category: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
     def __post_init__(self) -> None:
         _check_prompt(self.prompt)
@@ -120,12 +132,12 @@ class Example:
     @cached_property
     def id(self) -> str:
         """A content hash of prompt and completion: 16 hexadecimal digits."""
-        return _content_hash("example", _turns(self.prompt), self.completion)
+        return _content_hash("example", _asked(self.prompt, self.tools), self.completion)
 
     @cached_property
     def prompt_id(self) -> str:
         """A content hash of the prompt alone."""
-        return _content_hash("prompt", _turns(self.prompt))
+        return _content_hash("prompt", _asked(self.prompt, self.tools))
 
     @property
     def completions(self) -> tuple[str, ...]:
@@ -183,13 +195,17 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What one file (or several) gave: the rows that are whole, and each row that was left out."""
+    """What one file (or several) gave: the rows that are whole, and each row that was left out.
+
+    version: the hash of the dataset version that the rows are of; None for plain files.
+    """
 
     name: str
     rows: tuple[Row, ...]
     dropped: tuple[Dropped, ...]
     format: str
     files: tuple[Path, ...] = ()
+    version: str | None = None
 
     @property
     def hash(self) -> str:

@@ -127,23 +127,23 @@ def test_null_content_is_skipped_as_a_reply_and_kept_empty_in_later_prompts() ->
     assert third.prompt[2] == Message("assistant", "")
 
 
-def test_a_turn_that_calls_tools_ends_a_conversation_and_is_counted() -> None:
-    call = {"role": "assistant", "content": "Let me see.", "tool_calls": [{"id": "1"}]}
-    row = {
-        "messages": [
-            {"role": "user", "content": "Hi"},
-            {"role": "assistant", "content": "Hello."},
-            {"role": "user", "content": "My order?"},
-            call,
-            {"role": "tool", "content": "shipped"},
-            {"role": "assistant", "content": "It has shipped."},
-        ]
-    }
-    first, second = read_one("messages", row)
-    assert first == Parts((Message("user", "Hi"),), ("Hello.",))
-    assert isinstance(second, BadRow) and second.reason == "tool_calls"
-    assert reason_of("trl_conversational", {"prompt": "x", "chosen": [call], "rejected": "y"}).startswith(
-        "tool_calls: chosen[0] calls tools"
+def test_a_turn_that_calls_tools_is_a_part_of_prompts_and_no_reply() -> None:
+    call = {"type": "function", "function": {"name": "find", "arguments": {}}}
+    calling = {"role": "assistant", "content": "Let me see.", "tool_calls": [call]}
+    turns = [
+        {"role": "user", "content": "My order?"},
+        calling,
+        {"role": "tool", "content": "shipped"},
+        {"role": "assistant", "content": "It has shipped."},
+    ]
+    first, second = read_one("messages", {"messages": turns})
+    assert isinstance(first, BadRow) and first.reason == "tool_calls"
+    said = Message("assistant", "Let me see.", {"tool_calls": [call]})
+    assert second == Parts(
+        (Message("user", "My order?"), said, Message("tool", "shipped")), ("It has shipped.",)
+    )
+    assert reason_of("trl_conversational", {"prompt": "x", "chosen": [calling], "rejected": "y"}).startswith(
+        'tool_calls: "chosen" calls tools'
     )
 
 

@@ -74,8 +74,8 @@ def _check_prompts(groups: Sequence[TokenGroup], renderer: Renderer) -> Check:
     compared = apart = 0
     for group in groups[:MAX_COMPARED]:
         row = group.row
-        texts = [message.content for message in row.prompt] + list(row.completions)
-        if any(renderer.encoder.pattern.search(text) for text in texts):
+        told = [str(message.as_dict()) for message in row.prompt]
+        if any(renderer.encoder.pattern.search(text) for text in (*told, *row.completions, str(row.tools))):
             continue
         prompt = _by_tokenizer(renderer, row, None)
         if renderer.trim_turns and len(group.prompt) < len(prompt):
@@ -86,8 +86,8 @@ def _check_prompts(groups: Sequence[TokenGroup], renderer: Renderer) -> Check:
         for text, completion in zip(row.completions, group.completions, strict=True):
             ours = [*group.prompt.tolist(), *completion[:-1].tolist()]
             apart += ours != _by_tokenizer(renderer, row, text)[: len(ours)]
-    told = f"{compared} rows compared with the tokenizer's own rendering"
-    return Check(name, True, f"{told}; {apart} completions were tokenised apart" if apart else told)
+    seen = f"{compared} rows compared with the tokenizer's own rendering"
+    return Check(name, True, f"{seen}; {apart} completions were tokenised apart" if apart else seen)
 
 
 def _by_tokenizer(renderer: Renderer, row: Row, reply: str | None) -> list[int]:
@@ -98,7 +98,8 @@ def _by_tokenizer(renderer: Renderer, row: Row, reply: str | None) -> list[int]:
         turns = [message.as_dict() for message in row.prompt]
         ids = tokenizer.apply_chat_template(
             turns if reply is None else [*turns, {"role": "assistant", "content": reply}],
-            chat_template=template.source,
+            tools=list(row.tools) or None,
+            chat_template=template.source_for(row.tools),
             add_generation_prompt=reply is None,
             tokenize=True,
             return_dict=False,

@@ -8,13 +8,13 @@ from simpo.data.reasons import BadRow
 from simpo.data.shapes import Format, Found, RawRow, are, empty, example
 from simpo.data.turns import (
     Turns,
-    calls_tools,
     column,
     history,
     instruction,
     messages,
     prompt_turns,
     reply,
+    said,
     sharegpt,
     text,
     with_system,
@@ -23,34 +23,20 @@ from simpo.records import Message
 
 
 def _conversation(row: RawRow, key: str, read: Callable[[object, str], Turns]) -> Iterator[Found]:
-    """Each assistant turn after a prompt of all the turns before it."""
-    turns, tool_call = _turns_before_tool_call(column(row, key), key, read)
+    """Each assistant turn after a prompt of all the turns before it; one that calls tools is only a part of prompts."""
+    turns = read(column(row, key), key)
     before = len(turns)
     if key == "conversations":
         turns = with_system(row, turns)
-    if tool_call is None and not any(turn.role == "assistant" for turn in turns):
+    if not any(turn.role == "assistant" for turn in turns):
         raise BadRow("no_reply", f'"{key}" holds no assistant turn')
     for index, turn in enumerate(turns):
         if turn.role == "assistant":
+            where = f"{key}[{index - len(turns) + before}]"
             try:
-                yield example(turns[:index], turn.content, f"{key}[{index - len(turns) + before}]")
+                yield example(turns[:index], said(turn, where), where)
             except BadRow as bad:
                 yield bad
-    if tool_call is not None:
-        yield tool_call
-
-
-def _turns_before_tool_call(
-    value: object, key: str, read: Callable[[object, str], Turns]
-) -> tuple[Turns, BadRow | None]:
-    """The turns up to one that calls tools, and what is wrong with that one: every later prompt would hold it."""
-    try:
-        return read(value, key), None
-    except BadRow as bad:
-        if bad.reason != "tool_calls" or not isinstance(value, list):
-            raise
-        calls = next(index for index, item in enumerate(value) if calls_tools(item))
-        return read(value[:calls], key), bad
 
 
 def _prompt_completion(row: RawRow) -> list[Found]:

@@ -19,6 +19,7 @@ from simpo.data.turns import (
     objects,
     prompt_turns,
     reply,
+    said,
     sharegpt,
     text,
     with_system,
@@ -166,7 +167,8 @@ def _unpaired_messages(row: RawRow) -> list[Found]:
     turns = read(column(row, key), key)
     if not turns or turns[-1].role != "assistant":
         raise BadRow("no_reply", f'"{key}" does not end in the assistant turn that is rated')
-    return _rated(row, with_system(row, turns[:-1]), turns[-1].content, f'the last turn of "{key}"')
+    where = f'the last turn of "{key}"'
+    return _rated(row, with_system(row, turns[:-1]), said(turns[-1], where), where)
 
 
 def _unpaired_alpaca(row: RawRow) -> list[Found]:

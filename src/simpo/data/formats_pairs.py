@@ -17,6 +17,7 @@ from simpo.data.turns import (
     one_reply,
     prompt_turns,
     reply,
+    said,
     sharegpt,
     split_dialogues,
     split_texts,
@@ -96,7 +97,7 @@ def _swift(row: RawRow) -> list[Found]:
         ends = f"ends in a turn of role {turns[-1].role!r}" if turns else "holds no message"
         raise BadRow("no_reply", f'"messages" {ends}, not in the chosen reply')
     if empty(row, "rejected_messages"):
-        return pair(turns[:-1], turns[-1].content, text(row, "rejected_response"))
+        return pair(turns[:-1], said(turns[-1], 'the reply of "messages"'), text(row, "rejected_response"))
     rejected = messages(row["rejected_messages"], "rejected_messages")
     return pair(*split_dialogues(turns, rejected, ("messages", "rejected_messages")))
 

@@ -91,6 +91,14 @@ class Decoder:
             return BadRow("bad_json", f"a number of {len(digits)} digits")
 
 
+def parse_inside(text: str) -> Any:
+    """JSON text inside a row's own text as a value that can be kept, or a `BadRow` where it is none."""
+    value, problem = Decoder().document(text)
+    if problem is not None:
+        return BadRow("bad_json", problem.text)
+    return _flaw(value) or value
+
+
 def _not_an_object(value: object) -> BadRow:
     flaw = _flaw(value)
     return flaw or BadRow("not_an_object", f"the row is {kind_of(value)}, not an object: {shown(value)}")

@@ -15,7 +15,7 @@ REASONS = {
     "missing_key": "a column that the format needs is missing or null",
     "wrong_type": "a column holds something else than the format says",
     "wrong_role": "a turn's role is unknown, or the reply is not the assistant's",
-    "tool_calls": "an assistant turn calls tools, which text alone cannot hold",
+    "tool_calls": "the reply calls tools, which text alone cannot hold, or a call or a description of tools is broken",
     "empty_prompt": "there is no prompt, or its last turn is blank",
     "empty_chosen": '"chosen" is empty or blank',
     "empty_rejected": '"rejected" is empty or blank',

@@ -8,10 +8,19 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from simpo.data.template import ChatTemplate, ReplyFrame, Unrenderable, first_of, reply_frame
+from simpo.data.template import (
+    ChatTemplate,
+    ReplyFrame,
+    Unrenderable,
+    check_tools_shown,
+    first_of,
+    reply_frame,
+)
 from simpo.data.tokens import TextEncoder, token_texts
 from simpo.errors import DataError, RecipeError
 from simpo.records import Dropped, Message, Row, TokenGroup, TokenIds
+
+Tools = tuple[Mapping[str, Any], ...]
 
 _CHUNK = 256  # rows whose texts go to the tokenizer in one call, which spreads them over the cores
 
@@ -107,13 +116,13 @@ class Renderer:
         """
         return self._outcome(row, self._try_text(row), {}).result
 
-    def prompt_ids(self, prompt: tuple[Message, ...]) -> TokenIds:
+    def prompt_ids(self, prompt: tuple[Message, ...], tools: Tools = ()) -> TokenIds:
         """A prompt with its generation prompt, as the model sees it before it writes a reply.
 
         Raises DataError where the template refuses the prompt.
         """
         try:
-            text = self._text(prompt, ())
+            text = self._text(prompt, (), tools)
             return self._with_prefix(self._encode(text.prompt, text.literals, {}))
         except Unrenderable as problem:
             raise DataError(problem.detail) from None
@@ -143,7 +152,7 @@ class Renderer:
 
     def _try_text(self, row: Row) -> _Text | Unrenderable:
         try:
-            return self._text(row.prompt, row.completions)
+            return self._text(row.prompt, row.completions, row.tools)
         except Unrenderable as problem:
             return problem
 
@@ -158,7 +167,7 @@ class Renderer:
                 if shorter is None:
                     break
                 prompt = shorter
-                group, merged = self._group(row, self._text(prompt, row.completions), {})
+                group, merged = self._group(row, self._text(prompt, row.completions, row.tools), {})
         except Unrenderable as problem:
             return _Outcome(Dropped(row.source, problem.reason, problem.detail))
         if group.longest <= self.max_length:
@@ -169,18 +178,27 @@ class Renderer:
             raise DataError(detail, where=str(row.source), fix=fix)
         return _Outcome(Dropped(row.source, "overlong", detail))
 
-    def _text(self, prompt: tuple[Message, ...], completions: Sequence[str]) -> _Text:
+    def _text(self, prompt: tuple[Message, ...], completions: Sequence[str], tools: Tools) -> _Text:
         literals: list[str] = []
 
-        def turn(role: str, content: str) -> dict[str, str]:
+        def marked(value: Any) -> Any:
             # Plain text is marked nowhere: all of it is text.
-            marked = content if self.template.plain else self.encoder.mark(content, literals)
-            return {"role": role, "content": marked}
+            if isinstance(value, str):
+                return value if self.template.plain else self.encoder.mark(value, literals)
+            if isinstance(value, Mapping):
+                return {marked(key): marked(item) for key, item in value.items()}
+            return [marked(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-        turns = [turn(message.role, message.content) for message in prompt]
-        (asked,) = self.template.texts([turns], generation_prompt=True)
-        replies = [turn("assistant", completion) for completion in completions]
-        answered = self.template.texts([[*turns, reply] for reply in replies], generation_prompt=False)
+        turns = [
+            {**message.as_dict(), **marked(message.extra), "content": marked(message.content)}
+            for message in prompt
+        ]
+        shown = marked(tools)
+        (asked,) = self.template.texts([turns], generation_prompt=True, tools=shown)
+        check_tools_shown(asked, turns, shown)
+        replies = [{"role": "assistant", "content": marked(completion)} for completion in completions]
+        conversations = [[*turns, reply] for reply in replies]
+        answered = self.template.texts(conversations, generation_prompt=False, tools=shown)
         texts = [
             self._reply_text(asked, whole, reply["content"])
             for whole, reply in zip(answered, replies, strict=True)

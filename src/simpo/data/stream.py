@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from simpo.data.opening import Opened, open_source
 from simpo.data.pairing import check_margin, merged, pairs_of, stated_margin
 from simpo.data.reasons import BadRow, shown
 from simpo.data.shapes import Format, Found, Kind, Pairing, Parts, Ranked
+from simpo.data.toolcalls import tools_of
 from simpo.errors import DataError
 from simpo.records import Dropped, Example, Pair, Row, Source
 
@@ -29,6 +31,9 @@ class Options:
     columns: Mapping[str, str] | None
 
 
+Tools = tuple[Mapping[str, Any], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """One row of an item that is spread over several rows."""
@@ -36,6 +41,7 @@ class _Piece:
     source: Source
     ranked: Ranked
     row: Mapping[str, Any]
+    tools: Tools
 
 
 _Pool = dict[Hashable, list[_Piece]]
@@ -113,9 +119,10 @@ class RowStream(Iterator[Row | Dropped]):
     ) -> Sequence[Row | Dropped]:
         try:
             found = list(entry.read(row))
+            tools = tools_of(row)
             pooled = [part for part in found if isinstance(part, Ranked) and part.key is not None]
             for part in pooled:
-                pool.setdefault(part.key, []).append(_Piece(source, part, row))
+                pool.setdefault((part.key, _text(tools)), []).append(_Piece(source, part, row, tools))
             if pooled:
                 return ()  # such a row brings one answer or one opinion, and nothing else
             parts = [part for one in found for part in self._parts(one, row)]
@@ -127,7 +134,7 @@ class RowStream(Iterator[Row | Dropped]):
         if bad_parts and len(bad_parts) == len(parts):
             return [self._left_out(source, bad_parts[0], _about(row))]
         self.num_used += 1
-        return self._kept(parts, source, row.get("category"), _others(entry, row))
+        return self._kept(parts, source, row.get("category"), _others(entry, row, tools), tools)
 
     def _parts(self, one: Found, row: Mapping[str, Any]) -> list[Parts | BadRow]:
         """What one record of a row gives: itself, the pairs of its answers, or the reason why it gives none."""
@@ -162,13 +169,18 @@ class RowStream(Iterator[Row | Dropped]):
         self.num_used += len(pieces)
         extra = {
             key: value
-            for key, value in _others(entry, first.row).items()
+            for key, value in _others(entry, first.row, first.tools).items()
             if all(key in piece.row and piece.row[key] == value for piece in pieces)
         }
-        yield from self._kept(parts, first.source, extra.get("category"), extra)
+        yield from self._kept(parts, first.source, extra.get("category"), extra, first.tools)
 
     def _kept(
-        self, parts: Sequence[Parts | BadRow], source: Source, category: object, extra: Mapping[str, Any]
+        self,
+        parts: Sequence[Parts | BadRow],
+        source: Source,
+        category: object,
+        extra: Mapping[str, Any],
+        tools: Tools,
     ) -> list[Row | Dropped]:
         """The records of a row, with those of its parts that gave none."""
         kept: list[Row | Dropped] = []
@@ -177,7 +189,7 @@ class RowStream(Iterator[Row | Dropped]):
                 kept.append(Dropped(source, part.reason, part.detail, part=True, extra=part.extra))
             else:
                 others = {**extra, **part.extra} if part.extra else extra
-                kept.append(_record(part, source, category, others, self._options.kind))
+                kept.append(_record(part, source, category, others, tools, self._options.kind))
         return kept
 
     def _check_margin_meant_something(self) -> None:
@@ -207,17 +219,24 @@ def _one_sided(pieces: Sequence[_Piece]) -> str:
     return f"the prompt has only {'good' if scores == {1} else 'bad'} ratings"
 
 
-def _others(entry: Format, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in entry.columns}
+def _others(entry: Format, row: Mapping[str, Any], tools: Tools) -> dict[str, Any]:
+    taken = entry.columns | {"tools"} if tools else entry.columns
+    return {key: value for key, value in row.items() if key not in taken}
 
 
-def _record(part: Parts, source: Source, category: object, extra: Mapping[str, Any], kind: Kind) -> Row:
+def _record(
+    part: Parts, source: Source, category: object, extra: Mapping[str, Any], tools: Tools, kind: Kind
+) -> Row:
     name = category if isinstance(category, str) else None
     if kind == "pairs":
         chosen, rejected = part.completions
-        return Pair(part.prompt, chosen, rejected, source, name, extra)
+        return Pair(part.prompt, chosen, rejected, source, name, extra, tools)
     (completion,) = part.completions
-    return Example(part.prompt, completion, source, name, extra)
+    return Example(part.prompt, completion, source, name, extra, tools)
+
+
+def _text(tools: Tools) -> str:
+    return json.dumps(tools, sort_keys=True) if tools else ""
 
 
 def _from_last_usable(parts: list[Parts | BadRow]) -> list[Parts | BadRow]:

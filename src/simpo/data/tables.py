@@ -20,6 +20,7 @@ ARROW_STREAM = b"\xff\xff\xff\xff"
 FEATHER_1 = b"FEA1"
 # pandas writes a list of messages so; taken for text it would be trained on as it stands.
 _LISTED_MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](role|content|from|value)["']\s*:""")
+_TOOLS = ("tools", "tool_calls")
 _HOLDS_LISTS = (
     "write JSON Lines or Parquet, which hold lists: frame.to_json(path, orient='records', lines=True)"
 )
@@ -84,7 +85,7 @@ def _numbered(batches: Iterable[Any], name: str) -> Iterator[NumberedRow]:
 def _batch_rows(batch: Any, name: str, before: int) -> list[dict[str, Any]]:
     try:
         rows: list[dict[str, Any]] = batch.to_pylist()
-        return rows
+        return [_without_nulls(row) for row in rows] if "tool" in str(batch.schema) else rows
     except (ValueError, OverflowError):  # text that is not UTF-8, a date beyond Python's
         for index in range(batch.num_rows):
             try:
@@ -94,6 +95,17 @@ def _batch_rows(batch: Any, name: str, before: int) -> list[dict[str, Any]]:
                     f"a value that cannot be read: {error}", where=f"{name}:{before + index + 1}"
                 ) from error
         raise
+
+
+def _without_nulls(value: Any, inside: bool = False) -> Any:
+    """A row whose tools and calls hold what was written: a table gives each object of a column the keys of all."""
+    if isinstance(value, dict):
+        return {
+            key: _without_nulls(item, inside or key in _TOOLS)
+            for key, item in value.items()
+            if not (inside and item is None)
+        }
+    return [_without_nulls(item, inside) for item in value] if isinstance(value, list) else value
 
 
 def _first_line(error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ REASONS = {
     "template_refuses": "the chat template raises an error for this conversation",
     "template_rewrites_prompt": "the template renders the prompt differently once a reply follows",
     "template_drops_text": "the template leaves out a part of the reply",
+    "template_drops_tools": "the template leaves out the tools, calls of them, or what they answered",
     "needs_template": "data.template none takes one plain prompt, not a conversation",
     "several_stops": "the reply holds the stop token within, so production would stop before its end",
     "no_stop": "the template does not close this reply as it closes others",
@@ -29,7 +32,9 @@ REASONS = {
 # What an expression in a template can raise beside jinja's own errors.
 _TEMPLATE_ERRORS = (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
-Turn = Mapping[str, str]
+Turn = Mapping[str, Any]
+Tool = Mapping[str, Any]
+_WORD = re.compile(r"\w+")
 
 
 class Unrenderable(Exception):
@@ -51,30 +56,41 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self.name = name
         self.source = _source(tokenizer, name)
+        named = tokenizer.chat_template if name == "model" else None
+        self._source_with_tools = (
+            named.get("tool_use", self.source) if isinstance(named, dict) else self.source
+        )
 
     @property
     def plain(self) -> bool:
         """Whether there is no template: the prompt's text, then the reply's."""
         return self.source is None
 
+    def source_for(self, tools: Sequence[Tool]) -> str | None:
+        """The template of conversations with these tools: a model may have another one where there are any."""
+        return self._source_with_tools if tools else self.source
+
     @property
     def dated(self) -> bool:
         """Whether the template may write the day's date, so that the same rows are other tokens tomorrow."""
         return self.source is not None and "strftime_now" in self.source
 
-    def texts(self, conversations: Sequence[Sequence[Turn]], *, generation_prompt: bool) -> list[str]:
-        """The text of each conversation.
+    def texts(
+        self, conversations: Sequence[Sequence[Turn]], *, generation_prompt: bool, tools: Sequence[Tool] = ()
+    ) -> list[str]:
+        """The text of each conversation; `tools` are those that the assistant has in all of them.
 
         Raises Unrenderable where the template refuses one of them, RecipeError where it is no valid Jinja at all.
         """
         if self.source is None:
-            return [_plain_text(turns) for turns in conversations]
+            return [_plain_text(turns, tools) for turns in conversations]
         if not conversations:
             return []
         try:
             texts = self._tokenizer.apply_chat_template(
                 [list(turns) for turns in conversations],
-                chat_template=self.source,
+                tools=list(tools) or None,
+                chat_template=self.source_for(tools),
                 tokenize=False,
                 add_generation_prompt=generation_prompt,
             )
@@ -87,6 +103,27 @@ class ChatTemplate:
             detail = f"the chat template refuses this conversation: {error}"
             raise Unrenderable("template_refuses", detail) from None
         return list(texts)
+
+
+def check_tools_shown(prompt: str, turns: Sequence[Turn], tools: Sequence[Tool]) -> None:
+    """Raise Unrenderable where the text of a prompt lacks a tool, a call or an answer that its turns have.
+
+    A template that knows nothing of tools passes over them without a word. Functions are looked for by name, as often
+    as they are described and called; an answer by its words, for a template may write it as JSON.
+    """
+    for turn in turns:
+        if turn["role"] == "tool" and not all(word in prompt for word in set(_WORD.findall(turn["content"]))):
+            raise Unrenderable("template_drops_tools", "the chat template leaves out what a tool answered")
+    calls = [call for turn in turns for call in turn.get("tool_calls", ())]
+    names = Counter(str(one["function"]["name"]) for one in (*calls, *tools))
+    missing = next((name for name, count in names.items() if prompt.count(name) < count), None)
+    if missing is not None:
+        called = any(call["function"]["name"] == missing for call in calls)
+        raise Unrenderable(
+            "template_drops_tools",
+            f"the chat template leaves out {'a call of the tool' if called else 'the tool'} {missing!r}; take one that "
+            "shows tools (data.template), or rows without them",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +231,19 @@ def _source(tokenizer: Any, name: str) -> str | None:
         ) from error
 
 
-def _plain_text(turns: Sequence[Turn]) -> str:
+def _plain_text(turns: Sequence[Turn], tools: Sequence[Tool]) -> str:
     roles = [turn["role"] for turn in turns]
-    if roles not in (["user"], ["user", "assistant"]):
+    if tools or roles not in (["user"], ["user", "assistant"]):
         raise Unrenderable("needs_template", REASONS["needs_template"])
     return "".join(turn["content"] for turn in turns)
 
 
-__all__ = ["REASONS", "ChatTemplate", "ReplyFrame", "Unrenderable", "first_of", "reply_frame"]
+__all__ = [
+    "REASONS",
+    "ChatTemplate",
+    "ReplyFrame",
+    "Unrenderable",
+    "check_tools_shown",
+    "first_of",
+    "reply_frame",
+]

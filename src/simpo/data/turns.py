@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simpo.data.reasons import BadRow, kind_of, shown
+from simpo.data.toolcalls import answer_of, called, calls_of
 from simpo.records import ROLES, Message
 
 Turns = tuple[Message, ...]
@@ -50,28 +51,31 @@ def objects(row: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def message(value: object, where: str) -> Message:
     """One `{"role", "content"}` object; `where` names it in errors, for example `chosen[0]`.
 
-    Null content reads as empty, as published chat data writes assistant turns that only called a tool. A list of
-    text parts (OpenAI) reads as their concatenation.
+    Null content reads as empty, as published chat data writes assistant turns that only called a tool; it may be left
+    out beside such calls. A list of text parts (OpenAI) reads as their concatenation.
     """
     if not isinstance(value, dict):
         raise BadRow("wrong_type", f"{where} is {kind_of(value)}, not a message: {shown(value)}")
     role = value.get("role")
-    if role is None or "content" not in value:
+    calls = calls_of(value, where) if role == "assistant" else []
+    if role is None or ("content" not in value and not calls):
         missing = '"role"' if role is None else '"content"'
         raise BadRow("missing_key", f"{where} has no {missing}: {shown(value)}")
     known = _ROLE_ALIASES.get(role, role) if isinstance(role, str) else role
     if known not in ROLES:
         raise BadRow("wrong_role", f"{where} has role {shown(role)}, not one of {', '.join(ROLES)}")
-    if calls_tools(value):
-        raise BadRow("tool_calls", f"{where} calls tools, which text alone cannot hold: {shown(value)}")
-    return Message(known, _content(value["content"], where))
+    content = _content(value.get("content"), where)
+    if calls:
+        return Message(known, content, {"tool_calls": calls})
+    extra = answer_of(value) if known == "tool" else None
+    return Message(known, content, extra) if extra else Message(known, content)
 
 
-def calls_tools(value: object) -> bool:
-    """Whether a message calls tools (OpenAI, ShareGPT): its text is not all that the assistant produced."""
-    return isinstance(value, dict) and bool(
-        value.get("tool_calls") or value.get("function_call") or value.get("from") == "function_call"
-    )
+def said(turn: Message, where: str) -> str:
+    """The text of a turn that is a reply, which must be all that the assistant produced."""
+    if turn.extra.get("tool_calls"):
+        raise BadRow("tool_calls", f"{where} calls tools, which text alone cannot hold: {shown(turn.extra)}")
+    return turn.content
 
 
 def _content(value: object, where: str) -> str:
@@ -99,15 +103,15 @@ def sharegpt_message(value: object, where: str) -> Message:
     """One `{"from", "value"}` object (ShareGPT); `{"role", "content"}` stands in its place at times."""
     if not isinstance(value, dict) or "from" not in value:
         return message(value, where)
-    said = value["from"]
-    if said == "function_call":
-        raise BadRow("tool_calls", f"{where} calls tools, which text alone cannot hold: {shown(value)}")
-    role = _SHAREGPT_ROLES.get(said) if isinstance(said, str) else None
-    if role is None:
-        known = ", ".join(_SHAREGPT_ROLES)
-        raise BadRow("wrong_role", f"{where} is from {shown(said)}, not one of {known}")
+    speaker = value["from"]
     if "value" not in value:
         raise BadRow("missing_key", f'{where} has no "value": {shown(value)}')
+    if speaker == "function_call":
+        return Message("assistant", "", {"tool_calls": called(value["value"], where)})
+    role = _SHAREGPT_ROLES.get(speaker) if isinstance(speaker, str) else None
+    if role is None:
+        known = ", ".join((*_SHAREGPT_ROLES, "function_call"))
+        raise BadRow("wrong_role", f"{where} is from {shown(speaker)}, not one of {known}")
     return Message(role, _content(value["value"], where))
 
 
@@ -131,17 +135,17 @@ def one_reply(value: object, key: str) -> str:
     turn = sharegpt_message(value, f'"{key}"')
     if turn.role != "assistant":
         raise BadRow("wrong_role", f'"{key}" is a turn of role {turn.role!r}, not assistant')
-    return turn.content
+    return said(turn, f'"{key}"')
 
 
 def with_system(row: Mapping[str, Any], turns: Turns) -> Turns:
     """The turns after the row's own `system` text, where it has one and they do not begin with a system turn."""
-    said = row.get("system")
-    if said is not None and not isinstance(said, str):
-        raise BadRow("wrong_type", f'"system" is {kind_of(said)}, not text: {shown(said)}')
-    if not said or not said.strip() or (turns and turns[0].role == "system"):
+    system = row.get("system")
+    if system is not None and not isinstance(system, str):
+        raise BadRow("wrong_type", f'"system" is {kind_of(system)}, not text: {shown(system)}')
+    if not system or not system.strip() or (turns and turns[0].role == "system"):
         return turns
-    return (Message("system", said), *turns)
+    return (Message("system", system), *turns)
 
 
 def instruction(row: Mapping[str, Any], beside: str = "input", between: str = "\n") -> str:
@@ -156,16 +160,16 @@ def instruction(row: Mapping[str, Any], beside: str = "input", between: str = "\
 
 def history(row: Mapping[str, Any]) -> Turns:
     """The `history` of a row, [[question, answer], ...], as turns."""
-    said = row.get("history")
-    if said is None or said == "":
+    past = row.get("history")
+    if past is None or past == "":
         return ()
-    if not isinstance(said, list) or not all(
+    if not isinstance(past, list) or not all(
         isinstance(turn, list) and len(turn) == 2 and all(isinstance(text, str) for text in turn)
-        for turn in said
+        for turn in past
     ):
-        raise BadRow("wrong_type", f'"history" is not a list of [question, answer]: {shown(said)}')
+        raise BadRow("wrong_type", f'"history" is not a list of [question, answer]: {shown(past)}')
     return tuple(
-        Message(role, text) for turn in said for role, text in zip(("user", "assistant"), turn, strict=True)
+        Message(role, text) for turn in past for role, text in zip(("user", "assistant"), turn, strict=True)
     )
 
 
@@ -197,7 +201,7 @@ def reply(value: object, key: str, prompt: Turns) -> str:
         raise BadRow("many_replies", f'"{key}" holds {len(turns)} turns after the prompt, not one reply')
     if turns[0].role != "assistant":
         raise BadRow("wrong_role", f'"{key}" is a turn of role {turns[0].role!r}, not assistant')
-    return turns[0].content
+    return said(turns[0], f'"{key}"')
 
 
 def split_dialogues(
@@ -214,7 +218,8 @@ def split_dialogues(
             "diverging_prompts",
             f'"{keys[0]}" and "{keys[1]}" differ before the last assistant turn, from turn {turn + 1} on',
         )
-    return chosen[:-1], chosen[-1].content, rejected[-1].content
+    replies = [said(turns[-1], f'"{key}"') for key, turns in zip(keys, (chosen, rejected), strict=True)]
+    return chosen[:-1], replies[0], replies[1]
 
 
 def _first_difference(one: Sequence[object], other: Sequence[object]) -> int:

@@ -96,7 +96,7 @@ class Expected:
     sequences: tuple[Tensor, ...]
     logits: tuple[Tensor, ...]
     source: str
-    conversations: tuple[list[dict[str, str]], ...]
+    conversations: tuple[list[dict[str, Any]], ...]
     chat: bool
     tokenizer: Mapping[str, Any]
     stop_ids: frozenset[int]
@@ -138,7 +138,7 @@ def token_sequences(groups: Sequence[TokenGroup]) -> tuple[Tensor, ...]:
     return tuple(rows[:MAX_SEQUENCES])
 
 
-def conversation_of(group: TokenGroup) -> list[dict[str, str]]:
+def conversation_of(group: TokenGroup) -> list[dict[str, Any]]:
     """A row's prompt and first completion as chat templates take them."""
     turns = [message.as_dict() for message in group.row.prompt]
     return [*turns, {"role": "assistant", "content": group.row.completions[0]}]
@@ -153,7 +153,7 @@ def next_token_logits(model: Any, sequences: Sequence[Tensor]) -> Iterator[Tenso
 
 
 def tokenizer_facts(
-    tokenizer: Any, conversations: Sequence[list[dict[str, str]]], *, chat: bool
+    tokenizer: Any, conversations: Sequence[list[dict[str, Any]]], *, chat: bool
 ) -> dict[str, Any]:
     """What two equal tokenizers agree on: template, special tokens, ids of text and, with `chat`, of conversations."""
     facts: dict[str, Any] = {
@@ -170,7 +170,7 @@ def tokenizer_facts(
     return facts
 
 
-def _chat_ids(tokenizer: Any, turns: list[dict[str, str]], generation_prompt: bool) -> list[int]:
+def _chat_ids(tokenizer: Any, turns: list[dict[str, Any]], generation_prompt: bool) -> list[int]:
     encoded = tokenizer.apply_chat_template(
         turns, add_generation_prompt=generation_prompt, tokenize=True, return_dict=True
     )
