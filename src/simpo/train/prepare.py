@@ -84,9 +84,14 @@ def load_data(recipe: Recipe) -> dict[str, Dataset]:
 
 def make_renderer(policy: Policy, data: DataRecipe) -> Renderer:
     """The renderer of a recipe's data section for this policy."""
+    return tokenizer_renderer(policy.tokenizer, policy.stop_ids, data)
+
+
+def tokenizer_renderer(tokenizer: Any, stop_ids: frozenset[int], data: DataRecipe) -> Renderer:
+    """The renderer of a recipe's data section for a tokenizer alone, no weight loaded."""
     return Renderer(
-        policy.tokenizer,
-        stop_ids=policy.stop_ids,
+        tokenizer,
+        stop_ids=stop_ids,
         template=data.template,
         max_length=data.max_length,
         overlong=data.overlong,

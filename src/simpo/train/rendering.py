@@ -14,7 +14,7 @@ from simpo.errors import DataError
 from simpo.model.load import load_tokenizer
 from simpo.recipe import Recipe
 from simpo.records import Dataset, TokenGroup
-from simpo.train.prepare import load_data
+from simpo.train.prepare import load_data, tokenizer_renderer
 
 Progress = Callable[[str, int, int], None]
 
@@ -74,15 +74,7 @@ def inspect_rendering(recipe: Recipe, progress: Progress | None = None) -> Inspe
     """
     datasets = load_data(recipe)
     tokenizer, stop_ids = load_tokenizer(recipe.model)
-    data = recipe.data
-    renderer = Renderer(
-        tokenizer,
-        stop_ids=stop_ids,
-        template=data.template,
-        max_length=data.max_length,
-        overlong=data.overlong,
-        trim_turns=data.trim_turns,
-    )
+    renderer = tokenizer_renderer(tokenizer, stop_ids, recipe.data)
     rendered = {name: _render(dataset, renderer, progress) for name, dataset in datasets.items()}
     if not rendered["train"].groups:
         first = rendered["train"].dropped[0]
