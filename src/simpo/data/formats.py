@@ -8,13 +8,22 @@ from collections.abc import Sequence
 from simpo.data.formats_examples import EXAMPLE_FORMATS
 from simpo.data.formats_judged import JUDGED, UNPAIRED
 from simpo.data.formats_labelled import LABELLED
+from simpo.data.formats_own import VERSION_FORMAT
 from simpo.data.formats_pairs import OTHER_TRAINERS, TRL
 from simpo.data.formats_ranked import RANKED
 from simpo.data.shapes import Format, Kind, RawRow
 from simpo.errors import RecipeError
 
 # From narrow to wide: a row counts for the first entry that it matches.
-PAIR_FORMATS: tuple[Format, ...] = (*LABELLED, *OTHER_TRAINERS, *TRL, *RANKED, *JUDGED, *UNPAIRED)
+PAIR_FORMATS: tuple[Format, ...] = (
+    VERSION_FORMAT,
+    *LABELLED,
+    *OTHER_TRAINERS,
+    *TRL,
+    *RANKED,
+    *JUDGED,
+    *UNPAIRED,
+)
 FORMATS: dict[Kind, tuple[Format, ...]] = {"pairs": PAIR_FORMATS, "examples": EXAMPLE_FORMATS}
 
 
