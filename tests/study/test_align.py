@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from simpo.errors import DataError, RecipeError
 from simpo.recipe import LoadedRecipe, resolve_recipe
 from simpo.runs.folder import read_json
 from simpo.study.align import align, align_on
@@ -42,7 +43,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMPO_CACHE", str(tmp_path / "cache"))
 
 
-def recipe(tmp_path: Path, model: Path, data: dict[str, str], **method: Any) -> LoadedRecipe:
+def recipe(tmp_path: Path, model: Path, data: dict[str, Any], **method: Any) -> LoadedRecipe:
     return resolve_recipe(
         {
             "output": str(tmp_path / "run"),
@@ -86,3 +87,41 @@ def test_eval_of_a_run_gives_the_figures_of_its_own_measurement(
     assert path == run.evaluation_path("again")
     after = read_json(run.evaluation_path("after"))
     assert report["preference"] == after["preference"]
+
+
+COLUMNS = {"prompt": "ask", "chosen": "best"}
+
+
+def renamed(path: str) -> str:
+    """The same pairs under other names of columns, in a file beside."""
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    theirs = [{COLUMNS.get(key, key): value for key, value in row.items()} for row in rows]
+    target = Path(path).with_suffix(".theirs.jsonl")
+    target.write_text("".join(json.dumps(row) + "\n" for row in theirs), encoding="utf-8")
+    return str(target)
+
+
+def test_eval_reads_files_as_it_is_told(tmp_path: Path, tiny_model_dir: Path, data: dict[str, str]) -> None:
+    def accuracy(file: str, **options: Any) -> object:
+        settings = Settings(data=(file,), **options)
+        return measure(str(tiny_model_dir), settings, out=tmp_path)[1]["preference"]["accuracy"]
+
+    theirs = renamed(data["test"])
+    plain = accuracy(data["test"])
+    assert accuracy(theirs, columns=COLUMNS) == plain
+    assert accuracy(theirs, columns=COLUMNS, format="trl_standard", pairing="all") == plain
+    with pytest.raises(DataError, match="no known format of pairs"):
+        accuracy(theirs)
+    with pytest.raises(RecipeError, match="pairing"):
+        accuracy(data["test"], pairing="bset")
+
+
+def test_eval_of_a_run_reads_files_as_the_run_did_unless_it_is_told(
+    tmp_path: Path, tiny_model_dir: Path, data: dict[str, str]
+) -> None:
+    theirs = {name: renamed(path) for name, path in data.items()}
+    run = str(align(recipe(tmp_path, tiny_model_dir, {**theirs, "columns": COLUMNS}, name="simpo")).path)
+    after = read_json(Path(run) / "evaluation" / "after.json")
+    assert measure(run, Settings(data=(theirs["test"],)))[1]["preference"] == after["preference"]
+    again = measure(run, Settings(data=(data["test"],), label="auto", format="auto"))
+    assert again[1]["preference"] == after["preference"]

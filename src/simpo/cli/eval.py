@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from simpo.cli.output import JsonOption, note, print_json, print_table
+from simpo.cli.reading import FormatOption, MapOption, PairingOption, columns_of
 
 
 def command(
@@ -43,6 +44,9 @@ def command(
     on_bad_row: Annotated[
         str | None, typer.Option(help="error or drop; default: the run's, else error.")
     ] = None,
+    format: FormatOption = None,
+    columns: MapOption = None,
+    pairing: PairingOption = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Pairs scored, or prompts answered, together.")
     ] = None,
@@ -69,6 +73,9 @@ def command(
         against=against,
         limit=limit,
         on_bad_row=on_bad_row,
+        format=format,
+        columns=columns_of(columns),
+        pairing=pairing,
         device=device,
         evaluate={key: value for key, value in given.items() if value is not None},
     )

@@ -22,7 +22,10 @@ from simpo.train.prepare import Progress, make_renderer
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user asked for; what is None or absent is taken from the run's recipe, else from the defaults."""
+    """What the user asked for; what is None or absent is taken from the run's recipe, else from the defaults.
+
+    format and columns go together: a format that is named (or `auto`) leaves the run's columns aside.
+    """
 
     data: tuple[str, ...]
     label: str = "eval"
@@ -31,6 +34,9 @@ class Settings:
     against: Path | None = None
     limit: int | None = None
     on_bad_row: str | None = None
+    format: str | None = None
+    columns: Mapping[str, str] | None = None
+    pairing: str | None = None
     device: str = "auto"
     evaluate: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,7 +52,15 @@ def measure(
     check_label(settings.label)
     against = None if settings.against is None else read_evaluation(settings.against)
     recipe = _recipe_for(name, settings)
-    dataset = read_rows(settings.data, kind="pairs", on_bad_row=recipe.data.on_bad_row, limit=settings.limit)
+    dataset = read_rows(
+        settings.data,
+        kind="pairs",
+        on_bad_row=recipe.data.on_bad_row,
+        limit=settings.limit,
+        format=recipe.data.format,
+        columns=recipe.data.columns,
+        pairing=recipe.data.pairing,
+    )
     device = choose_device(settings.device)
     policy = load_policy(recipe.model.model_copy(update={"name": name, "revision": None}), device=device)
     renderer = make_renderer(policy, recipe.data)
@@ -80,6 +94,8 @@ def _recipe_for(name: str, settings: Settings) -> Recipe:
         if own
         else {"output": "evaluation", "model": {"name": name}, "data": {"train": list(settings.data)}}
     )
+    # What an SFT run says of its examples holds for no pairs.
+    pairwise = METHODS[values.get("method", {}).get("name", "simpo")].pairwise
     values["method"] = _method(values.get("method", {}), settings)
     reference = METHODS[values["method"]["name"]].reference
     if settings.reference is not None:
@@ -90,14 +106,24 @@ def _recipe_for(name: str, settings: Settings) -> Recipe:
         values["model"] = {**values["model"], "name": settings.reference, "revision": None}
     elif reference and not own:
         raise RecipeError(f"method {settings.method} needs a reference", fix="give --reference MODEL")
-    if settings.on_bad_row is not None:
-        values["data"] = {**values["data"], "on_bad_row": settings.on_bad_row}
+    values["data"] = {**values["data"], **_reading(settings, pairwise)}
     values["evaluate"] = {**values.get("evaluate", {}), **settings.evaluate}
     if not values["evaluate"].get(
         "generate"
     ):  # the run's judge has nothing to score unless replies are asked for
         values["evaluate"]["judge"] = settings.evaluate.get("judge")
     return resolve_recipe(values, where="simpo eval").recipe
+
+
+def _reading(settings: Settings, pairwise: bool) -> dict[str, Any]:
+    """What the user says of the files, over what a run says of its own."""
+    given: dict[str, Any] = {} if pairwise else {"format": None, "columns": None}
+    if settings.format is not None:
+        given |= {"format": None if settings.format == "auto" else settings.format, "columns": None}
+    for key in ("on_bad_row", "columns", "pairing"):
+        if getattr(settings, key) is not None:
+            given[key] = getattr(settings, key)
+    return given
 
 
 def _method(own: Mapping[str, Any], settings: Settings) -> Mapping[str, Any]:
