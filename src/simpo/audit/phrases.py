@@ -1,0 +1,181 @@
+"""What completions say again and again: refusals, placeholders, the same openings, answers that a program can check."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from simpo.audit.findings import Finding
+from simpo.audit.kinds import found, percent
+from simpo.audit.tally import Sides, Tally, around
+from simpo.audit.view import View
+from simpo.core.intervals import wilson
+from simpo.data.reasons import shown
+from simpo.records import Pair
+
+HEAD = 300  # characters in which a refusal stands
+OPENING_WORDS = 4
+MIN_OPENING_SHARE, MIN_OPENING_COUNT = 0.02, 5
+MAX_OPENINGS = 200_000  # counted at once; the rare ones are forgotten beyond that
+
+# Apostrophes are made straight before the search.
+_CANNOT = r"(?:cannot|can't|can not|could not|couldn't|won't|will not|(?:am|'m) (?:unable|not able) to)"
+_DO = (
+    r"(?:help|assist|provide|fulfill|fulfil|comply|create|generate|write|give|offer|answer|engage|support|"
+    r"participate|condone|promote|share|do that|continue|complete|recommend|browse|access)"
+)
+_MODEL = r"(?:AI|artificial intelligence|(?:large )?language model)"
+REFUSAL = re.compile(
+    rf"\bI(?: apologi[sz]e,? but I)? ?{_CANNOT} {_DO}\b|"
+    rf"\bI(?:'m| am) (?:very |so )?(?:sorry|afraid),? (?:but )?I ?{_CANNOT}\b|"
+    rf"\bI(?:'m| am) (?:just |only )?(?:an? )?{_MODEL}\b|\b[Aa]s an? {_MODEL}\b|"
+    r"\bit(?:'s| is) (?:not appropriate|against my|inappropriate)\b"
+)
+_REFUSAL_HINTS = ("not", "n't", "unable", "n AI", "anguage model", "rtificial", "appropriate", "against my")
+
+PLACEHOLDER = re.compile(
+    r"\{\{ ?[A-Za-z][\w .'-]{0,40} ?\}\}|"
+    r"(?<![\w\])])\[(?:(?i:your|insert|enter|add)[ _][^\[\]\n]{1,50}|"
+    r"(?:Recipient|Sender|Customer|Client|Company|Hiring Manager|Name|Date|Address|Phone|Email|City|State|Title|"
+    r"Product|Employer|Candidate|Contact|NAME|DATE|ADDRESS|COMPANY)(?:['\u2019]s|s)?(?: [^\[\]\n]{1,40})?)\](?!\()|"
+    r"<(?:YOUR|INSERT|ENTER)[_ -][A-Z_ -]{2,30}>|\b[Ll]orem ipsum\b"
+)
+_CODE = re.compile(r"```[\s\S]*?(?:```|\Z)|`[^`\n]*`|\{%|\\begin\{|<template|v-for|ng-")
+
+_ANSWER_COLUMNS = frozenset(
+    (
+        "answer",
+        "gold",
+        "gold_answer",
+        "solution",
+        "ground_truth",
+        "target",
+        "tests",
+        "test_cases",
+        "reference_answer",
+    )
+)
+_MARKED_ANSWER = re.compile(r"\\boxed\{|(?:^|\n)#### ?-?[\d$]")
+_WORDS = re.compile(r"\w+(?:['\u2019]\w+)*")
+
+
+def refuses(text: str) -> re.Match[str] | None:
+    """The phrase by which a completion refuses or speaks of itself as a model, in its first 300 characters."""
+    head = text[:HEAD].replace("\u2019", "'")
+    if not any(hint in head for hint in _REFUSAL_HINTS):
+        return None
+    return REFUSAL.search(head)
+
+
+def placeholder(text: str) -> re.Match[str] | None:
+    """The first placeholder of a completion that stands outside of code."""
+    match = PLACEHOLDER.search(text)
+    if match is None or not _CODE.search(text):
+        return match
+    return PLACEHOLDER.search(_CODE.sub(" ", text))
+
+
+def opening(text: str) -> str:
+    """The first four words of a text without case."""
+    return " ".join(_WORDS.findall(text[:80])[:OPENING_WORDS]).casefold()
+
+
+class Openings:
+    """How often completions of the two sides begin with the same words; memory is bounded."""
+
+    def __init__(self) -> None:
+        self._sides: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        self._tally = Tally()
+
+    def look(self, number: int, pair: Pair, view: View) -> None:
+        """Take in pair `number`."""
+        for side, text in zip(self._sides, (pair.chosen, pair.rejected), strict=True):
+            side[opening(text)] += 1
+            if len(side) > MAX_OPENINGS:
+                for words in [words for words, count in side.items() if count == 1]:
+                    del side[words]
+
+    def findings(self, of: int) -> list[Finding]:
+        """What was found in `of` pairs."""
+        least = max(MIN_OPENING_COUNT, MIN_OPENING_SHARE * of)
+        counts = {
+            words: (self._sides[0][words], self._sides[1][words])
+            for side in self._sides
+            for words, count in side.most_common(50)
+            if count >= least and words
+        }
+        if not counts:
+            return []
+        top = sorted(counts.items(), key=lambda item: -max(item[1]))
+        words, (chosen, rejected) = top[0]
+        title = (
+            f"{len(top)} opening{'s' * (len(top) > 1)} begin{'s' * (len(top) == 1)} at least "
+            f"{percent(MIN_OPENING_SHARE)} of the completions of a side; the commonest, {shown(words, 50)}, "
+            f"{percent(chosen / of)} of the chosen and {percent(rejected / of)} of the rejected."
+        )
+        rows = [
+            {
+                "opening": words,
+                "chosen": chosen,
+                "rejected": rejected,
+                "chosen_share": wilson(chosen, chosen + rejected).to_json(),
+            }
+            for words, (chosen, rejected) in top[:20]
+        ]
+        return [_opening_finding(title, sum(max(pair) for pair in counts.values()), of, rows)]
+
+
+def _opening_finding(title: str, count: int, of: int, rows: list[dict[str, object]]) -> Finding:
+    from simpo.audit.kinds import KINDS
+
+    about = KINDS["common_openings"]
+    return Finding(
+        "common_openings", about.severity, title, about.action, count, of, figures={"openings": rows}
+    )
+
+
+class Phrases:
+    """Refusals, placeholders and answers that a program can check, each with the side it stands on."""
+
+    def __init__(self) -> None:
+        self._tallies = {kind: Tally() for kind in ("refusals", "placeholders", "verifiable_answers")}
+        self._sides = {kind: Sides() for kind in ("refusals", "placeholders")}
+        self._columns: Counter[str] = Counter()
+
+    def look(self, number: int, pair: Pair, view: View) -> None:
+        """Take in pair `number`."""
+        self._sided("refusals", number, pair, refuses(pair.chosen), refuses(pair.rejected))
+        marked = "[" in view.whole or "{{" in view.whole or "<" in view.whole or "orem ipsum" in view.whole
+        self._sided(
+            "placeholders",
+            number,
+            pair,
+            placeholder(pair.chosen) if marked else None,
+            placeholder(pair.rejected) if marked else None,
+        )
+        columns = _ANSWER_COLUMNS.intersection(pair.extra)
+        if any(pair.extra[column] not in (None, "", []) for column in columns):
+            self._columns.update(columns)
+            self._tallies["verifiable_answers"].add(number, pair, f"the row has {', '.join(sorted(columns))}")
+        elif ("\\boxed" in view.whole or "####" in view.whole) and all(
+            map(_MARKED_ANSWER.search, pair.completions)
+        ):
+            self._tallies["verifiable_answers"].add(number, pair, "both completions mark their answer")
+
+    def _sided(
+        self, kind: str, number: int, pair: Pair, chosen: re.Match[str] | None, rejected: re.Match[str] | None
+    ) -> None:
+        self._sides[kind].see(chosen is not None, rejected is not None)
+        for side, match in (("chosen", chosen), ("rejected", rejected)):
+            if match is not None:
+                self._tallies[kind].add(number, pair, f"{side} has {around(match.string, *match.span())}")
+
+    def findings(self, of: int) -> list[Finding]:
+        """What was found in `of` pairs."""
+        figures = {kind: sides.figures() for kind, sides in self._sides.items()}
+        figures["verifiable_answers"] = {"columns": dict(self._columns)}
+        return [
+            finding
+            for kind, tally in self._tallies.items()
+            for finding in found(kind, tally, of, figures=figures[kind])
+        ]
