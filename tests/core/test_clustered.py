@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simpo.core.clustered import bootstrap_of_sums, clustered_share, dense
+from simpo.core.clustered import bootstrap_of_sums, clustered_share, dense, independent_difference
 from simpo.core.intervals import cluster_bootstrap, share_interval, student_t, wilson
 
 outcomes = st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 9)), min_size=1, max_size=60)
@@ -89,6 +89,12 @@ def test_resamples_without_a_value_are_left_out() -> None:
 def test_a_statistic_that_never_has_a_value_has_no_interval() -> None:
     found = bootstrap_of_sums(np.eye(2), np.arange(2), lambda sums: np.full(len(sums), math.nan))
     assert math.isnan(found.low) and math.isnan(found.high)
+
+
+def test_a_difference_of_shares_is_that_of_newcombes_paper() -> None:
+    # Newcombe 1998, table II (a): 56 of 70 and 48 of 80 differ by 0.2, method 10 gives 0.0524 to 0.3339.
+    found = independent_difference(wilson(56, 70), wilson(48, 80))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
 def test_a_clustered_share_covers_the_truth() -> None:

@@ -60,21 +60,6 @@ def _binary(x: Floats) -> bool:
     return bool(np.isin(x, (0.0, 1.0)).all())
 
 
-def clustered_mean(values: npt.ArrayLike, clusters: Labels, *, level: float = 0.95) -> Interval:
-    """The mean of any values [N] with the interval of its linearised variance under clustering; NaN ends for one
-    cluster.
-
-    Away from bounds, and for many clusters: it is symmetric and knows of none. Source: Liang and Zeger 1986.
-    """
-    x, labels = np.asarray(values, dtype=np.float64), dense(np.asarray(clusters))
-    mean = float(x.mean())
-    num_clusters = int(labels.max()) + 1
-    if num_clusters < 2:
-        return Interval(mean, math.nan, math.nan)
-    half = student_t(level, num_clusters - 1) * math.sqrt(clustered_variance(x, labels))
-    return Interval(mean, mean - half, mean + half)
-
-
 def bootstrap_of_sums(
     terms: npt.ArrayLike,
     clusters: Labels,
@@ -111,3 +96,14 @@ def bootstrap_of_sums(
         return Interval(value, math.nan, math.nan)
     low, high = percentile_ends(found, num_clusters, level)
     return Interval(value, low, high)
+
+
+def independent_difference(first: Interval, second: Interval) -> Interval:
+    """first - second of two independent shares, its interval made of theirs: Newcombe 1998, method 10 (MOVER).
+
+    Unlike the usual normal interval it stays within -1 and 1 and is not empty where a share is 0 or 1.
+    """
+    value = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    return Interval(value, value - below, value + above)
