@@ -253,6 +253,14 @@ class EvaluateRecipe(Section):
     batch_size: Count = Field(16, description="Prompts generated, or pairs scored, together.")
     judge: str | None = Field(None, description="A Python function `module:function` that scores a reply.")
     seed: int = Field(0, ge=0, description="Seed of sampling and of the bootstrap.")
+    regression: dict[str, str] | list[str] | None = Field(
+        None,
+        description="Question files that the model should still answer, `{name: file}` or a list: final answers, "
+        "multiple choice, verifiable instructions, refusals (docs/compare.md).",
+    )
+    limit_regression: Count | None = Field(
+        None, description="Ask the first N questions of each regression set only."
+    )
 
 
 class TrackingRecipe(Section):
