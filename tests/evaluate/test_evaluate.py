@@ -49,10 +49,11 @@ def test_the_report_holds_what_was_agreed(
 ) -> None:
     report = evaluated.report
     assert list(report) == [
-        "schema", "label", "created", "model", "data", "method", "preference", "generation", "win_rate", "seconds",
-        "peak_memory_bytes",
+        "schema", "label", "created", "model", "data", "method", "preference", "generation", "win_rate", "regression",
+        "seconds", "peak_memory_bytes",
     ]  # fmt: skip
     assert (report["schema"], report["label"], report["win_rate"]) == (1, "before", None)
+    assert report["regression"] is None and evaluated.regression == ()
     assert report["model"] == {"name": tiny_policy.name, "hash": tiny_policy.hash}
     assert report["data"] == {
         "name": "held-out.jsonl", "hash": held_out.hash, "num_pairs": 10, "num_prompts": 6, "dropped": {}

@@ -16,6 +16,8 @@ from simpo.evaluate.files import SCHEMA, Evaluation, check_label
 from simpo.evaluate.generation import Progress, Reply, check_room, generate_from_ids, summarise_replies
 from simpo.evaluate.judge import Judge, Verdict, load_judge, summarise_verdicts, win_rate
 from simpo.evaluate.preference import PreferenceFigures, evaluate_preferences
+from simpo.evaluate.regression import measure_regressions
+from simpo.evaluate.regression_sets import read_sets
 from simpo.model.load import Policy
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, model_batches, score, score_all, score_in_batches
@@ -44,8 +46,9 @@ def evaluate_model(
 
     objective, reference: the method whose reward decides the accuracy, and its reference exactly where it takes one.
     judge: given, or loaded from `settings.judge`; it scores the replies. against: an earlier evaluation with replies
-    to the same prompts, to compute a win rate over; it needs a judge. progress: called with the pairs and prompts
-    done, and all of them. `settings.batch_size` bounds the pairs scored together, and so does `model_batches`.
+    to the same prompts, to compute a win rate over; it needs a judge. progress: called with the pairs, prompts and
+    regression questions done, and all of them. `settings.batch_size` bounds the pairs scored together, and so does
+    `model_batches`.
 
     Everything that can be refused is refused before the model runs. Raises RecipeError for settings that contradict
     each other, DataError for data without pairs, RunFailed for non-finite log-probabilities or a failing judge.
@@ -56,26 +59,36 @@ def evaluate_model(
     check_label(label)
     judge = judge or (load_judge(settings.judge) if settings.judge else None)
     _check_settings(settings, judge, against)
+    sets = read_sets(settings.regression, settings.limit_regression)
     rendered = _render(dataset, renderer)
     prompts = choose_prompts(rendered.groups, settings.generate, seed=settings.seed)
     _check_prompts(policy, prompts, settings, against)
-    total = len(rendered.groups) + len(prompts)
+    pairs_and_prompts = len(rendered.groups) + len(prompts)
+    total = pairs_and_prompts + sum(len(each.questions) for each in sets)
     preference = _preferences(
         policy, rendered.groups, objective, reference, settings, scorer, _shifted(progress, 0, total)
     )
     written = _write_replies(
         policy, prompts, settings, judge, _shifted(progress, len(rendered.groups), total)
     )
+    regression = measure_regressions(
+        policy, sets, renderer, settings, scorer=scorer, progress=_shifted(progress, pairs_and_prompts, total)
+    )
     report = {
         **_identity_json(policy, dataset, rendered, objective, label),
         "preference": preference.to_json(),
         "generation": _generation_json(written, settings, judge) if written else None,
         "win_rate": _win_rate_json(written, against, judge, settings.seed) if against and judge else None,
+        "regression": {figures.set.name: figures.to_json() for figures in regression} or None,
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(),
     }
-    pairs = tuple(pair.to_json() for pair in preference.pairs)
-    return Evaluation(report, pairs, tuple(reply.to_json() for reply in written))
+    return Evaluation(
+        report,
+        tuple(pair.to_json() for pair in preference.pairs),
+        tuple(reply.to_json() for reply in written),
+        tuple(answer.to_json(figures.set.name) for figures in regression for answer in figures.answers),
+    )
 
 
 def choose_prompts(groups: Sequence[TokenGroup], count: int, *, seed: int) -> list[TokenGroup]:

@@ -19,12 +19,14 @@ class Evaluation:
     """One model measured on one data set.
 
     report: the contents of `<label>.json`. pairs: the lines of `<label>.pairs.jsonl`, in the order of the data.
-    replies: the lines of `<label>.replies.jsonl`, one for each prompt, empty where nothing was generated.
+    replies: the lines of `<label>.replies.jsonl`, one for each prompt, empty where nothing was generated. regression:
+    the lines of `<label>.regression.jsonl`, one for each question of each set.
     """
 
     report: dict[str, Any]
     pairs: tuple[dict[str, Any], ...]
     replies: tuple[dict[str, Any], ...]
+    regression: tuple[dict[str, Any], ...] = ()
 
     @property
     def label(self) -> str:
@@ -40,7 +42,7 @@ def check_label(label: str) -> str:
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> Path:
-    """Write the three files and return the JSON's path; `path` is a `.json` file or the folder to put it in.
+    """Write its files and return the JSON's path; `path` is a `.json` file or the folder to put it in.
 
     Each file is written atomically, the JSON last: where it exists, it is whole and its lines are there.
     """
@@ -48,10 +50,11 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> Path:
     with storage_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json_lines(_beside(file, "pairs"), list(evaluation.pairs))
-        if evaluation.replies:
-            write_json_lines(_beside(file, "replies"), list(evaluation.replies))
-        else:  # those of an earlier evaluation under this label are not this one's
-            _beside(file, "replies").unlink(missing_ok=True)
+        for rows, lines in (("replies", evaluation.replies), ("regression", evaluation.regression)):
+            if lines:
+                write_json_lines(_beside(file, rows), list(lines))
+            else:  # those of an earlier evaluation under this label are not this one's
+                _beside(file, rows).unlink(missing_ok=True)
         write_json(file, evaluation.report)
     return file
 
@@ -61,10 +64,9 @@ def read_evaluation(file: Path) -> Evaluation:
     report = read_json(file)
     if report.get("schema") != SCHEMA or "preference" not in report:
         raise RecipeError(f"is not an evaluation of schema {SCHEMA}", where=str(file))
-    replies = _beside(file, "replies")
-    return Evaluation(
-        report, _read_lines(_beside(file, "pairs")), _read_lines(replies) if replies.exists() else ()
-    )
+    written = [_beside(file, rows) for rows in ("replies", "regression")]
+    replies, regression = (_read_lines(path) if path.exists() else () for path in written)
+    return Evaluation(report, _read_lines(_beside(file, "pairs")), replies, regression)
 
 
 def _beside(file: Path, rows: str) -> Path:
