@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simpo.audit.findings import Finding, Repair, Severity
-from simpo.audit.tally import Tally
+from simpo.audit.tally import Sides, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +201,10 @@ CONTENT: Mapping[str, Kind] = {
     "truncated": Kind(
         "note",
         "a completion looks cut off",
-        "An open code fence; or 200 characters or more of prose whose last line ends in a letter, a comma, a hyphen "
-        "or an opening bracket, and is no list item, heading, table, code, link, signature or name.",
+        "An open code fence; or 200 characters or more of prose whose last line (25 characters or more) ends in a "
+        "comma, a hyphen, an opening bracket or a word that needs another, or ends in a letter where the lines before "
+        "end in full stops, and is no list item, heading, table, code, link or hashtag. A warning where 5 % of the "
+        "chosen side or more is cut, or the cut side wins.",
         "Generate again with a higher limit, or drop the pairs whose chosen side is cut.",
     ),
     "verifiable_answers": Kind(
@@ -299,9 +301,13 @@ def found(
     of: int,
     *,
     figures: Mapping[str, Any] | None = None,
-    clause: str | None = None,
+    sides: Sides | None = None,
+    severity: Severity | None = None,
 ) -> list[Finding]:
-    """The finding of a tally by the table, or nothing where the tally is empty; `clause` replaces the table's."""
+    """The finding of a tally by the table, or nothing where the tally is empty.
+
+    sides: on which side the trait stands, for the sentence and the figures. severity: another one than the table's.
+    """
     count, about = len(tally), KINDS[kind]
     if not count:
         return []
@@ -309,14 +315,14 @@ def found(
     return [
         Finding(
             kind,
-            "note" if share < about.note_below else about.severity,
-            f"In {count:,} of {of:,} pairs ({percent(share)}) {clause or about.clause}.",
+            "note" if share < about.note_below else severity or about.severity,
+            f"In {count:,} of {of:,} pairs ({percent(share)}) {about.clause}{sides.clause() if sides else ''}.",
             about.action,
             count,
             of,
             examples=tuple(tally.examples),
             rows=tally.rows,
             repair=about.repair,
-            figures=figures or {},
+            figures={**(sides.figures() if sides else {}), **(figures or {})},
         )
     ]

@@ -116,8 +116,8 @@ class Language:
 
     def findings(self, of: int) -> list[Finding]:
         """What was found in `of` pairs."""
-        figures = {**self._sides.figures(), "from_to": dict(self._pairs.most_common(20))}
-        listed = found("language_mismatch", self._tally, of, figures=figures)
+        from_to = {"from_to": dict(self._pairs.most_common(20))}
+        listed = found("language_mismatch", self._tally, of, sides=self._sides, figures=from_to)
         return [*listed, self._mixed()] if len(self._prompts) > 1 else listed
 
     def _mixed(self) -> Finding:

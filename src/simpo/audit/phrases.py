@@ -172,10 +172,13 @@ class Phrases:
 
     def findings(self, of: int) -> list[Finding]:
         """What was found in `of` pairs."""
-        figures = {kind: sides.figures() for kind, sides in self._sides.items()}
-        figures["verifiable_answers"] = {"columns": dict(self._columns)}
-        return [
+        listed = [
             finding
-            for kind, tally in self._tallies.items()
-            for finding in found(kind, tally, of, figures=figures[kind])
+            for kind, sides in self._sides.items()
+            for finding in found(kind, self._tallies[kind], of, sides=sides)
+        ]
+        columns = {"columns": dict(self._columns)}
+        return [
+            *listed,
+            *found("verifiable_answers", self._tallies["verifiable_answers"], of, figures=columns),
         ]

@@ -13,6 +13,7 @@ from simpo.core.intervals import wilson
 from simpo.data.reasons import shown
 from simpo.records import Message, Pair, Source
 
+MIN_ONE_SIDED = 20  # pairs with a trait on one side alone: fewer say nothing
 MAX_DETAIL = 160  # characters of an example's one line
 
 
@@ -67,16 +68,21 @@ class Sides:
         """Pairs with the trait on at least one side."""
         return self.chosen + self.only_rejected
 
-    def predicts(self, least: int = 20) -> bool:
-        """Whether the side with the trait wins (or loses) more often than chance: the sign test at 95 %.
-
-        least: fewer pairs with the trait on one side alone than this say nothing.
-        """
+    def wins(self) -> bool:
+        """Whether the side with the trait is chosen more often than chance: Wilson's 95 % interval lies above half."""
         one_sided = self.only_chosen + self.only_rejected
-        if one_sided < least:
-            return False
+        return one_sided >= MIN_ONE_SIDED and wilson(self.only_chosen, one_sided).low > 0.5
+
+    def clause(self) -> str:
+        """What the sides say, as the end of a sentence; empty where too few pairs have the trait on one side alone."""
+        one_sided = self.only_chosen + self.only_rejected
+        if one_sided < MIN_ONE_SIDED:
+            return ""
         interval = wilson(self.only_chosen, one_sided)
-        return interval.low > 0.5 or interval.high < 0.5
+        return (
+            f"; of {one_sided:,} pairs where one side alone does, it is the chosen side in {interval.value:.0%} "
+            f"({interval.low:.0%} to {interval.high:.0%})"
+        ).replace("%", " %")
 
     def figures(self) -> dict[str, Any]:
         """Rate on each side, and how often the side with the trait is the chosen one where only one side has it."""

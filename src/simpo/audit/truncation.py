@@ -11,6 +11,7 @@ from simpo.audit.view import View
 from simpo.data.reasons import shown
 from simpo.records import Pair
 
+MAX_CUT_CHOSEN = 0.05  # of the chosen: more of it teaches the model not to end
 MIN_PROSE = 200  # characters: shorter answers end without a full stop as often as with one
 MIN_LAST_LINE = 25  # a shorter last line is a name, a greeting, a heading
 
@@ -65,7 +66,6 @@ class Truncation:
 
     def __init__(self) -> None:
         self._tally = Tally()
-        self._chosen = Tally()
         self._sides = Sides()
 
     def look(self, number: int, pair: Pair, view: View) -> None:
@@ -81,4 +81,5 @@ class Truncation:
 
     def findings(self, of: int) -> list[Finding]:
         """What was found in `of` pairs."""
-        return found("truncated", self._tally, of, figures=self._sides.figures())
+        spoils = self._sides.wins() or self._sides.chosen >= MAX_CUT_CHOSEN * of
+        return found("truncated", self._tally, of, sides=self._sides, severity="warning" if spoils else None)

@@ -47,12 +47,13 @@ LIMITS: Mapping[str, Limit] = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the data is fit to train on, why, and which repairs make it so."""
+    """Whether the data is fit to train on, why, and which repairs make it so; against: what no repair mends."""
 
     fit: Fit
     title: str
     reasons: tuple[str, ...]
     repairs: tuple[tuple[str, Repair, int], ...]
+    against: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as audit.json has it."""
@@ -92,7 +93,9 @@ def judge(findings: Sequence[Finding], pairs: int, prompts: int, rows_read: int)
     against = _against(serious, pairs, rows_read)
     reasons = tuple(dict.fromkeys([*against, *(finding.title for finding in serious)]))[:MAX_REASONS]
     if against:
-        return Verdict("unfit", f"Not fit to train on: {_lowered(against[0])}", reasons, repairs)
+        return Verdict(
+            "unfit", f"Not fit to train on: {_lowered(against[0])}", reasons, repairs, tuple(against)
+        )
     if repairs:
         count = f"{len(repairs)} repair{'s are' if len(repairs) > 1 else ' is'}"
         return Verdict("repair", f"Fit to train on once {count} made.", reasons, repairs)

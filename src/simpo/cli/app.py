@@ -37,6 +37,7 @@ class Command:
 
 # A new command is one file in this folder and one line here.
 COMMANDS: tuple[Command, ...] = (
+    Command("audit", "simpo.cli.audit", "Say what is wrong with preference data, and what to do."),
     Command("train", "simpo.cli.train", "Train from a recipe, or go on with an interrupted run."),
     Command("render", "simpo.cli.render", "Show rows as the model sees them, and check the rendering."),
     Command("eval", "simpo.cli.eval", "Measure a model or a run on held-out pairs."),

@@ -150,7 +150,8 @@ class Progress:
             ...
             progress.update(step, num=32, text="loss 0.693")
 
-    total: steps in all. start: steps done before this process began (a resumed run); they do not count in the rate.
+    total: steps in all, None where nobody knows. start: steps done before this process began (a resumed run); they do
+    not count in the rate.
     """
 
     LINE_EVERY_S = 10.0
@@ -159,7 +160,7 @@ class Progress:
         self,
         title: str,
         *,
-        total: int,
+        total: int | None,
         unit: str,
         start: int = 0,
         clock: Callable[[], float] = time.monotonic,
@@ -193,14 +194,15 @@ class Progress:
             self._bar.update(self._task, completed=done, words=words)
         elif now - self._last_line >= self.LINE_EVERY_S or done == self.total:
             self._last_line = now
-            note(f"{self.title} {done}/{self.total}  {words}")
+            of = "" if self.total is None else f"/{self.total}"
+            note(f"{self.title} {done}{of}  {words}")
 
     def _words(self, done: int, now: float, text: str) -> str:
         parts = [printable(text)] if text else []
         elapsed = now - self._began
         if elapsed > 0.2 and self._items:  # before that a rate says nothing
             parts.append(f"{self._items / elapsed:.3g} {self.unit}/s")
-        if elapsed > 0 and self.start < done < self.total:
+        if elapsed > 0 and self.total is not None and self.start < done < self.total:
             parts.append(f"{duration(elapsed * (self.total - done) / (done - self.start))} left")
         return "  ".join(parts)
 

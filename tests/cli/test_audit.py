@@ -1,0 +1,79 @@
+"""`simpo audit`: what it prints, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simpo.cli import app
+from tests.audit.made import write_pairs
+
+
+def test_the_verdict_stands_first_and_each_finding_names_its_first_file_and_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl", 200, {17: {"rejected": "\u200b"}})
+    assert app.main(["audit", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Fit to train on once 1 repair is made."
+    assert lines[1].startswith(
+        f"{path} (trl_standard): 200 pairs of 200 prompts, 200 rows read, 0 left out; "
+    )
+    assert lines[lines.index("Errors") + 1] == "  blank_completion  1"
+    assert f"    {path}:17: rejected is '\\u200b'" in lines
+    assert lines[-1] == "  drop        1  blank_completion"
+
+
+def test_with_json_the_audit_is_one_object_and_the_same_is_written_with_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl", 120)
+    assert app.main(["audit", str(path), "--json", "--out", str(tmp_path / "audit.json")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
+    assert (printed["schema"], printed["verdict"]["fit"], printed["data"]["pairs"]) == (1, "fit", 120)
+
+
+def test_strict_ends_with_status_4_unless_the_data_is_fit_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_pairs(tmp_path / "whole.jsonl", 120)
+    spoilt = write_pairs(tmp_path / "spoilt.jsonl", 120, {3: {"rejected": "\u200b"}})
+    assert app.main(["audit", str(whole), "--strict"]) == 0
+    assert app.main(["audit", str(spoilt), "--strict", "--json"]) == 4
+    printed = capsys.readouterr().out
+    assert json.loads(printed[printed.index("\n{") :])["verdict"]["fit"] == "repair"
+
+
+def test_columns_can_be_named_and_a_format_that_is_none_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"q": "Where is it?", "good": "On its way.", "bad": "No idea."}\n', encoding="utf-8")
+    words = [
+        "audit",
+        str(path),
+        "--map",
+        "prompt=q",
+        "--map",
+        "chosen=good",
+        "--map",
+        "rejected=bad",
+        "--json",
+    ]
+    assert app.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["pairs"] == 1
+    assert app.main(["audit", str(path), "--format", "trl_standart"]) == 2
+    assert "trl_standard" in capsys.readouterr().err
+
+
+def test_a_text_cannot_colour_the_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_pairs(
+        tmp_path / "pairs.jsonl", 100, {5: {"chosen": "null", "rejected": "\x1b[31mred\x1b[0m"}}
+    )
+    assert app.main(["audit", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "control_characters" in printed
+    assert "\x1b" not in printed
