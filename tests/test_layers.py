@@ -22,6 +22,7 @@ NEIGHBOURS: Mapping[str, frozenset[str]] = {
     "records": frozenset({"errors"}),
     "core": frozenset({"errors", "records"}),
     "model": frozenset({"data", "runs"}),  # a run folder is one way to name a model
+    "train": frozenset({"evaluate"}),  # the guard lets the policy write, as an evaluation does
 }
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 

@@ -39,7 +39,10 @@ EVENTS: dict[str, Types] = {
     | {"seconds": NUMBER},
     "evaluate": {"epoch": NUMBER, "loss": MAYBE_NUMBER, "num_pairs": int, "seconds": NUMBER, "best": bool},
     "checkpoint": {"path": str, "bytes": int, "seconds": NUMBER},
-    "resume": {"evaluated": bool, "steps": int},
+    "guard": {"epoch": NUMBER, "verdict": str, "reasons": list, "why": str, "figures": dict, "start": dict}
+    | {"num_prompts": int, "samples": list, "seconds": NUMBER},
+    "feedback": {"epoch": NUMBER, "rows": int, "override": MAYBE_NUMBER, "escalation": MAYBE_NUMBER},
+    "resume": {"evaluated": bool, "looked": bool, "steps": int},
     "interrupted": {},
     "failed": {"message": str},
     "note": {"message": str},
@@ -128,6 +131,8 @@ def check_events(path: Path, *, pairwise: bool) -> list[dict[str, Any]]:
         assert earlier["step"] <= later["step"], f"{later['event']} goes back in time"
     evaluated = [event["step"] for event in events if event["event"] == "evaluate"]
     assert len(evaluated) == len(set(evaluated)), "a step was evaluated twice"
+    looked = [event["step"] for event in events if event["event"] == "guard"]
+    assert len(looked) == len(set(looked)), "a step was looked at twice"
     assert [event["event"] for event in events].count("stop") <= 1
     return events
 
@@ -136,7 +141,7 @@ def check_checkpoints(checkpoints: Path, *, done: bool) -> None:
     """Every checkpoint verifies; a finished run has a best one, and no optimizer state."""
     found = [path for path in checkpoints.iterdir() if path.is_dir()]
     for path in found:
-        assert path.name.startswith("step-"), f"{path.name} was left behind"
+        assert path.name.startswith(("step-", "collapsed-step-")), f"{path.name} was left behind"
         verify(path)
         assert (path / "optimizer.safetensors").exists() == (not done)
     if done:

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
+from simpo.core.methods import METHODS
 from simpo.recipe import LoadedRecipe, resolve_recipe
 from simpo.runs.checkpoint import best_model_folder
 from simpo.runs.events import read_events
@@ -85,6 +86,8 @@ class Workshop:
         }
         for section, settings in sections.items():
             values[section] = {**values.get(section, {}), **settings}
+        if METHODS[method["name"]].pairwise:
+            values["guard"] = {"prompts": 2, "max_new_tokens": 6, **values.get("guard", {})}
         values["data"] = {key: value for key, value in values["data"].items() if value is not None}
         values["train"] = {key: value for key, value in values["train"].items() if value is not None}
         return resolve_recipe({**values, "method": method})
@@ -115,8 +118,8 @@ class Trained:
         return [event[figure] for event in self.events("step")]
 
     def trajectory(self) -> list[dict[str, Any]]:
-        """Every step and evaluation with all their figures but the times."""
-        told = [event for event in self.events() if event["event"] in ("step", "evaluate")]
+        """Every step, evaluation and look of the guard with all their figures but the times."""
+        told = [event for event in self.events() if event["event"] in ("step", "evaluate", "guard")]
         return [{key: value for key, value in event.items() if key not in _TIMES} for event in told]
 
     def weights(self) -> dict[str, Tensor]:

@@ -99,6 +99,21 @@ def _evaluate_lines(event: dict[str, Any]) -> list[str]:
     return [line + ("  best so far" if event["best"] else "")]
 
 
+def _guard_lines(event: dict[str, Any]) -> list[str]:
+    figures, verdict = event["figures"], event["verdict"]
+    if verdict == "healthy":
+        return [
+            f"guard   healthy: median reply {figures['median_tokens']:g} tokens, {figures['stopped']:.0%} end by "
+            f"themselves, {figures['repetitive']:.0%} repeat themselves"
+        ]
+    return [f"guard   {verdict}: {reason['words']}" for reason in event["reasons"]]
+
+
+def _feedback_lines(event: dict[str, Any]) -> list[str]:
+    rates = [f"{flag} {event[flag]:.1%}" for flag in ("override", "escalation") if event[flag] is not None]
+    return [f"feedback of {event['rows']} replies: {', '.join(rates)}"]
+
+
 def _stop_lines(event: dict[str, Any]) -> list[str]:
     reasons = {
         "done": "done",
@@ -113,6 +128,8 @@ def _stop_lines(event: dict[str, Any]) -> list[str]:
 _LINES: Mapping[str, Callable[[dict[str, Any]], list[str]]] = {
     "start": _start_lines,
     "evaluate": _evaluate_lines,
+    "guard": _guard_lines,
+    "feedback": _feedback_lines,
     "stop": _stop_lines,
     "resume": lambda event: [f"going on from step {event['step']}"],
     "note": lambda event: [f"note    {event['message']}"],

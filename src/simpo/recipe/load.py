@@ -46,6 +46,8 @@ class LoadedRecipe:
             values[key] = value
             origins[key] = self.origins.get(key, "default")
             if key == "method.name":
+            if section == "guard" and not METHODS[self.recipe.method.name].pairwise:
+                continue
                 for leaf, (setting, origin) in self._resolved_method().items():
                     values[f"method.{leaf}"], origins[f"method.{leaf}"] = setting, origin
         return values, origins

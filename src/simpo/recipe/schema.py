@@ -263,6 +263,29 @@ class EvaluateRecipe(Section):
     )
 
 
+class GuardRecipe(Section):
+    """What watches a preference run for collapse: replies to a handful of held-out prompts, at every evaluation."""
+
+    prompts: Annotated[int, Field(ge=0)] = Field(
+        8, description="Held-out prompts to write greedy replies for at each look; 0 for no guard."
+    )
+    every: Count | None = Field(
+        None,
+        description="Also look every k steps, besides the start, the evaluations and where the batches give cause.",
+    )
+    max_new_tokens: Count = Field(
+        128, description="Longest reply in tokens; four times as many where fewer replies end than at the start."
+    )
+    stop_on_collapse: bool = Field(
+        True, description="End a collapsing run with status 5 and its best checkpoint from before."
+    )
+    feedback: str | None = Field(
+        None,
+        description="JSON lines from production with `override` and `escalation` (true or false) a reply; their rates "
+        "are written down at the end of each epoch.",
+    )
+
+
 class TrackingRecipe(Section):
     """Where curves go besides events.jsonl."""
 
@@ -282,6 +305,7 @@ class Recipe(Section):
     method: MethodRecipe = Field(default_factory=MethodRecipe)
     train: TrainRecipe = Field(default_factory=TrainRecipe)
     evaluate: EvaluateRecipe = Field(default_factory=EvaluateRecipe)
+    guard: GuardRecipe = Field(default_factory=GuardRecipe)
     tracking: TrackingRecipe = Field(default_factory=TrackingRecipe)
 
     @field_validator("output")
@@ -299,6 +323,8 @@ class Recipe(Section):
             for key in ("pairing", "min_margin"):
                 if getattr(self.data, key) != DataRecipe.model_fields[key].default:
                     raise ValueError(f"data.{key} has no effect with method {self.method.name}: remove it")
+            if self.guard != GuardRecipe():
+                raise ValueError(f"guard has no effect with method {self.method.name}: remove it")
         if self.adapter.type == "none":
             given = sorted(self.adapter.model_fields_set - {"type"})
             if given and any(

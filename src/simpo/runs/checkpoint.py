@@ -147,13 +147,23 @@ def best_model_folder(run: Path) -> Path:
     return path / "model"
 
 
-def prune(checkpoints: Path, *, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints and the best, and what killed writers left behind."""
+def set_aside_after(checkpoints: Path, step: int) -> None:
+    """Rename the checkpoints of later steps to `collapsed-step-...`: nobody then takes one for the run's result."""
+    with storage_errors(checkpoints):
+        for later, path in _listed(checkpoints):
+            if later > step:
+                aside = path.with_name(f"collapsed-{path.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+
+
+def prune(checkpoints: Path, *, keep: int, spare: int | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints, the best and that of step `spare`, and what killed writers left."""
     best = _best_step(checkpoints)
     newest = sorted((step for step, _ in _listed(checkpoints)), reverse=True)[:keep]
     with storage_errors(checkpoints):
         for step, path in _listed(checkpoints):
-            if step not in newest and step != best:
+            if step not in newest and step not in (best, spare):
                 path.rename(path.with_name(f".removing-{path.name}"))
         _sweep(checkpoints)
 

@@ -61,8 +61,10 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 def _happened(earlier: dict[str, Any], resume: dict[str, Any]) -> bool:
     if earlier["event"] == "stop":
         return False
-    if earlier["event"] == "evaluate" and earlier.get("step") == resume["step"]:
+    if earlier["event"] in ("evaluate", "feedback") and earlier.get("step") == resume["step"]:
         return bool(resume.get("evaluated", True))
+    if earlier["event"] == "guard" and earlier.get("step") == resume["step"]:
+        return bool(resume.get("looked", True))
     return bool(earlier.get("step", 0) <= resume["step"])
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from simpo.data.batches import BatchOrder, micro_batches
-from simpo.errors import Interrupted, RecipeError, RunFailed
+from simpo.errors import Interrupted, RunFailed
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, score
 from simpo.model.weights import load_weights, save_weights
@@ -24,6 +24,7 @@ from simpo.runs.checkpoint import (
     drop_optimizers,
     prune,
     save_checkpoint,
+    set_aside_after,
     set_best,
     whole_checkpoint,
 )
@@ -31,6 +32,9 @@ from simpo.runs.events import EventLog, read_events
 from simpo.runs.folder import RunFolder
 from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
 from simpo.train.accelerator import make_accelerator, run_scorer
+from simpo.train.advice import collapsed, first_knobs
+from simpo.train.feedback import feedback_rates
+from simpo.train.guard import Guard, Look
 from simpo.train.optimizer import (
     learning_rate,
     load_optimizer,
@@ -47,27 +51,12 @@ from simpo.train.prepare import (
     seed_everything,
 )
 from simpo.train.signals import StopRequest
+from simpo.train.state import LoopState, read_state, require_sane_weights
 from simpo.train.step import train_step
 from simpo.train.tracker import Tracker
 from simpo.train.validation import validation_figures
 
 Listener = Callable[[dict[str, Any]], None]
-
-
-@dataclass(slots=True)
-class LoopState:
-    """Where a run stands between two steps; saved in every checkpoint.
-
-    seconds: spent in steps, over all the processes the run took.
-    """
-
-    step: int = 0
-    evaluated_step: int = -1
-    best_loss: float | None = None
-    best_step: int | None = None
-    evaluations_without_gain: int = 0
-    seconds: float = 0.0
-    pairs: int = 0
 
 
 class Loop:
@@ -95,6 +84,7 @@ class Loop:
         self.accelerator = make_accelerator(recipe, prepared.policy.device)
         self.scorer: Scorer = score
         self.reference: Reference | None = None
+        self.guard = Guard.of(recipe, prepared)
 
     def emit(self, event: str, **fields: Any) -> None:
         """Write an event at the current step, tell the listener, and the tracker if there is one."""
@@ -133,7 +123,7 @@ class Loop:
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stands, with its best one if that is still whole."""
-        self.state = _read_state(checkpoint)
+        self.state = read_state(checkpoint)
         best = self.state.best_step
         if best not in (None, checkpoint.step) and whole_checkpoint(self.run.checkpoints, best) is None:
             self.state.best_step, self.state.best_loss = None, None  # the next evaluation names a new one
@@ -143,7 +133,9 @@ class Loop:
     def _open_story(self) -> None:
         """The first event: `start`, or `resume` where an earlier process got as far as that."""
         if any(event["event"] == "start" for event in read_events(self.run.events_path)):
-            self.emit("resume", evaluated=self.state.evaluated_step == self.state.step, steps=self.num_steps)
+            state = self.state
+            evaluated, looked = state.evaluated_step == state.step, state.guard.looked_step == state.step
+            self.emit("resume", evaluated=evaluated, looked=looked, steps=self.num_steps)
         else:
             self.emit("start", **self._plan())
 
@@ -158,11 +150,13 @@ class Loop:
         while True:
             if self._evaluation_due() and not self._evaluate():
                 break
+            if not self._look_if_due():
+                break
+            if self._save_due():
+                self._save()
             if self._finished() or self.stop.requested:
                 break
             self._step()
-            if self._save_due():
-                self._save()
         if self._finished():
             self._finish()
             return
@@ -195,12 +189,14 @@ class Loop:
             )
         except RunFailed:
             # The weights are as the last good step left them, good or not: nothing older makes way for them.
-            self._save(keep_older=True)
+            with suppress(RunFailed):  # the first failure is the one to tell
+                self._save(keep_older=True)
             raise
         seconds = time.perf_counter() - started
         self.state.step += 1
         self.state.pairs += record.pairs
         self.state.seconds += seconds
+        self.state.guard = self.state.guard.after_step(record)
         epoch = round(self.state.step / self.order.steps_per_epoch, 4)
         self.emit("step", epoch=epoch, lr=lr, seconds=seconds, **_present(asdict(record)))
 
@@ -223,44 +219,95 @@ class Loop:
         return state.step >= self.num_steps and state.evaluated_step == state.step
 
     def _evaluate(self) -> bool:
-        """Evaluate on validation, note the best, save; False when the user asked to stop in the middle."""
+        """Evaluate on validation, let the guard look, note the best, save; False when the user asked to stop."""
         state, started = self.state, time.perf_counter()
-        if self.prepared.validation:
-            self.optimizer.zero_grad(set_to_none=True)  # their memory is the evaluation's until the next step
-            try:
-                figures = validation_figures(
-                    self.prepared,
-                    self.scorer,
-                    self.reference,
-                    self.recipe.evaluate.batch_size,
-                    lambda done, total: self._on_progress("evaluating", done, total),
-                )
-            except _NoLongerWaited:
-                return False
-            better = self._note_loss(figures["loss"])
-            self.emit(
-                "evaluate",
-                epoch=round(state.step / self.order.steps_per_epoch, 4),
-                num_pairs=len(self.prepared.validation),
-                seconds=time.perf_counter() - started,
-                best=better,
-                **figures,
+        figures: dict[str, float | None] | None = None
+        try:
+            if self.prepared.validation:
+                figures = self._validate()
+            seconds = time.perf_counter() - started
+            look = (
+                None if figures is not None and figures["loss"] is None else self._look("evaluation", figures)
             )
+        except _NoLongerWaited:
+            return False
+        epoch = round(state.step / self.order.steps_per_epoch, 4)
+        if figures is not None:
+            better = self._note_loss(figures["loss"], fit=look is None or look.fit)
+            num_pairs = len(self.prepared.validation)
+            self.emit("evaluate", epoch=epoch, num_pairs=num_pairs, seconds=seconds, best=better, **figures)
             if figures["loss"] is None:
                 raise RunFailed(
                     f"the validation loss is not finite after step {state.step}; what was saved before is intact",
                     fix="lower train.lr, or set train.precision: float32",
                 )
+        if look is not None:
+            self._tell(look)
+        if self.recipe.guard.feedback is not None and state.step > 0 and epoch.is_integer():
+            self.emit("feedback", epoch=epoch, **feedback_rates(Path(self.recipe.guard.feedback)))
         state.evaluated_step = state.step
         self._save()
         return True
 
-    def _note_loss(self, loss: float | None) -> bool:
-        """Whether this validation loss is the best so far; the untrained start is measured but cannot win."""
+    def _validate(self) -> dict[str, float | None]:
+        self.optimizer.zero_grad(set_to_none=True)  # their memory is the evaluation's until the next step
+        return validation_figures(
+            self.prepared,
+            self.scorer,
+            self.reference,
+            self.recipe.evaluate.batch_size,
+            lambda done, total: self._on_progress("evaluating", done, total),
+        )
+
+    def _look_if_due(self) -> bool:
+        """Let the guard look between two evaluations, and before a save; False when the user asked to stop meanwhile."""
+        why = None
+        if self.guard is not None:
+            why = self.guard.due(self.state.guard, self.state.step, saving=self._save_due())
+        if why is not None:
+            try:
+                look = self._look(why, None)
+            except _NoLongerWaited:
+                return False
+            if look is not None:
+                self._tell(look)
+        return True
+
+    def _look(self, why: str, figures: dict[str, float | None] | None) -> Look | None:
+        if self.guard is None:
+            return None
+        self.optimizer.zero_grad(set_to_none=True)
+        state = self.state
+        look, state.guard = self.guard.look(
+            state.guard,
+            state.step,
+            why,
+            figures,
+            lambda done, total: self._on_progress("writing", done, total),
+        )
+        return look
+
+    def _tell(self, look: Look) -> None:
+        """Write down what the guard saw; where that is a collapse, give up with RunFailed before it is saved."""
+        state, checkpoints = self.state, self.run.checkpoints
+        epoch = round(state.step / self.order.steps_per_epoch, 4)
+        if look.verdict.name != "collapsing":
+            self.emit("guard", epoch=epoch, **look.to_json())
+            return
+        knobs = first_knobs(self.recipe, self.prepared.train, epoch)
+        kept = state.best_step if state.best_step is not None else state.guard.good_step
+        self.emit("guard", epoch=epoch, kept=kept, advice=list(knobs), **look.to_json())
+        if self.recipe.guard.stop_on_collapse:
+            set_aside_after(checkpoints, state.guard.good_step or 0)
+            set_best(checkpoints, kept)
+            raise collapsed(self.run.path, f"{state.step} of {self.num_steps}", look.verdict, kept, knobs)
+
+    def _note_loss(self, loss: float | None, *, fit: bool) -> bool:
+        """Whether this validation loss is the best so far; neither the untrained start nor a collapse can win."""
         state = self.state
         if state.step == 0:
             return False
-        better = loss is not None and (state.best_loss is None or loss < state.best_loss)
+        better = fit and loss is not None and (state.best_loss is None or loss < state.best_loss)
         if better:
             state.best_loss, state.best_step, state.evaluations_without_gain = loss, state.step, 0
         else:
@@ -279,7 +326,9 @@ class Loop:
         policy, state = self.prepared.policy, self.state
         if state.step == 0 or state == self.saved:
             return
-        _require_finite_weights(policy.model, state.step)
+        if state.guard.looked_step == state.step and not state.guard.suspected:
+            state.guard = replace(state.guard, good_step=state.step)
+        require_sane_weights(policy.model, state.step)
         self.events.sync()
 
         def write(folder: Path) -> None:
@@ -293,14 +342,14 @@ class Loop:
         if state.best_step == state.step:
             set_best(self.run.checkpoints, state.step)
         if not keep_older:
-            prune(self.run.checkpoints, keep=self.recipe.train.keep_checkpoints)
+            prune(self.run.checkpoints, keep=self.recipe.train.keep_checkpoints, spare=state.guard.good_step)
         path = str(checkpoint.path.relative_to(self.run.path))
         self.emit("checkpoint", path=path, bytes=size, seconds=time.perf_counter() - started)
 
     def _finish(self) -> None:
         """Name the best checkpoint (the newest where there is no validation) and close the run."""
         state, checkpoints = self.state, self.run.checkpoints
-        best = state.best_step or state.step
+        best = state.best_step or (state.guard.good_step if state.guard.suspected else None) or state.step
         set_best(checkpoints, best)
         self.emit(
             "stop",
@@ -343,29 +392,6 @@ class Loop:
 
 class _NoLongerWaited(Exception):
     """Raised between two batches of a scoring that the user no longer waits for."""
-
-
-def _read_state(checkpoint: Checkpoint) -> LoopState:
-    try:
-        return LoopState(**checkpoint.state())
-    except TypeError:
-        raise RecipeError(
-            "the checkpoint was written by another version of simpo",
-            where=str(checkpoint.path),
-            fix="go on with the version that run.json names, or start a new run",
-        ) from None
-
-
-def _require_finite_weights(model: Any, step: int) -> None:
-    """RunFailed where a trained weight is not finite: such a checkpoint is worth less than the one before it."""
-    # Smallest and largest: one pass that copies nothing, and a NaN shows in both.
-    ends = [end for p in model.parameters() if p.requires_grad for end in torch.aminmax(p.detach())]
-    if all(math.isfinite(end) for end in ends):
-        return
-    raise RunFailed(
-        f"the weights are not finite after step {step}; they were not saved, and what was saved before is intact",
-        fix="lower train.lr, or set train.precision: float32",
-    )
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from simpo.core.saturation import saturated_pairs
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, model_batches, score_all, score_in_batches
 from simpo.train.prepare import Prepared
@@ -18,10 +19,11 @@ def validation_figures(
     batch_size: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float | None]:
-    """Loss, accuracy, margin and mean log-probabilities over the validation groups, each row counted once.
+    """Loss, accuracy, margin, mean log-probabilities and saturation over the validation groups, each row counted once.
 
-    A figure that is not finite is None: JSON has no word for it, and it is never better than another. `progress` is
-    called with (done, total) after each batch and may raise to stop.
+    saturated: share of the pairs of which the loss has next to no gradient left. A figure that is not finite is None:
+    JSON has no word for it, and it is never better than another. `progress` is called with (done, total) after each
+    batch and may raise to stop.
     """
     groups, objective = prepared.validation, prepared.objective
     passes = 1 if reference is None else 2
@@ -43,4 +45,6 @@ def validation_figures(
     figures = {"loss": float(losses.sum()) / objective.denominator(len(groups), tokens)} | {
         name: value for name, value in sums.means().items() if value is not None
     }
+    if objective.method.pairwise:
+        figures["saturated"] = float(saturated_pairs(objective, policy, baseline).double().mean())
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}

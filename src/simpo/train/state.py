@@ -1,0 +1,59 @@
+"""Where a run stands between two steps, and which weights are worth saving."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from simpo.errors import RecipeError, RunFailed
+from simpo.runs.checkpoint import Checkpoint
+from simpo.train.guard import GuardState
+
+LARGEST_WEIGHT = 1e6  # no network that says anything has a larger one
+
+
+@dataclass(slots=True)
+class LoopState:
+    """Where a run stands between two steps; saved in every checkpoint.
+
+    seconds: spent in steps, over all the processes the run took.
+    """
+
+    step: int = 0
+    evaluated_step: int = -1
+    best_loss: float | None = None
+    best_step: int | None = None
+    evaluations_without_gain: int = 0
+    seconds: float = 0.0
+    pairs: int = 0
+    guard: GuardState = field(default_factory=GuardState)
+
+
+def read_state(checkpoint: Checkpoint) -> LoopState:
+    """What `LoopState` a checkpoint holds; RecipeError for one of another version."""
+    try:
+        saved = checkpoint.state()
+        return LoopState(**{**saved, "guard": GuardState.read(saved.get("guard", {}))})
+    except TypeError:
+        raise RecipeError(
+            "the checkpoint was written by another version of simpo",
+            where=str(checkpoint.path),
+            fix="go on with the version that run.json names, or start a new run",
+        ) from None
+
+
+def require_sane_weights(model: Any, step: int) -> None:
+    """RunFailed where a trained weight is not finite, or as good as: such a checkpoint must not replace another."""
+    # Smallest and largest: one pass that copies nothing, and a NaN shows in both.
+    ends = [end for p in model.parameters() if p.requires_grad for end in torch.aminmax(p.detach())]
+    if all(abs(end) <= LARGEST_WEIGHT for end in ends):
+        return
+    finite = all(math.isfinite(end) for end in ends)
+    what = f"as large as {max(abs(float(end)) for end in ends):.0e}" if finite else "not finite"
+    raise RunFailed(
+        f"the weights are {what} after step {step}; they were not saved, and what was saved before is intact",
+        fix="lower train.lr, or set train.precision: float32",
+    )
