@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,8 +15,11 @@ from pydantic import BaseModel, ValidationError
 from simpo.core.methods import METHODS
 from simpo.errors import RecipeError
 from simpo.recipe.keys import suggest
-from simpo.recipe.schema import Recipe, known_keys
+from simpo.recipe.schema import Recipe, Section, known_keys
 from simpo.recipe.text import flatten, key_lines, read_yaml, write_yaml
+
+S = TypeVar("S", bound=Section)
+_LISTED = "`simpo recipe fields`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,11 @@ class LoadedRecipe:
                 continue
             if section == "adapter" and leaf != "type" and self.recipe.adapter.type == "none":
                 continue
+            if section == "guard" and not METHODS[self.recipe.method.name].pairwise:
+                continue
             values[key] = value
             origins[key] = self.origins.get(key, "default")
             if key == "method.name":
-            if section == "guard" and not METHODS[self.recipe.method.name].pairwise:
-                continue
                 for leaf, (setting, origin) in self._resolved_method().items():
                     values[f"method.{leaf}"], origins[f"method.{leaf}"] = setting, origin
         return values, origins
@@ -86,6 +89,15 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe
 
     Raises `RecipeError` naming the file, the key, the value and what to do.
     """
+    values, lines = load_values(path, "see `simpo recipe list`")
+    return resolve_recipe(values, overrides, where=str(path), lines=lines)
+
+
+def load_values(path: Path | str, fix: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The nested values of a YAML file of sections, unchecked, and the line of each dotted key.
+
+    Raises `RecipeError` for a file that cannot be read, is no YAML or no mapping; `fix` says what to write instead.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -100,8 +112,8 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise RecipeError(f"not valid YAML: {getattr(error, 'problem', error)}", where=where) from error
     if not isinstance(values, dict):
-        raise RecipeError("a recipe is a mapping of sections", where=str(path), fix="see `simpo recipe list`")
-    return resolve_recipe(values, overrides, where=str(path), lines=key_lines(text))
+        raise RecipeError("a recipe is a mapping of sections", where=str(path), fix=fix)
+    return values, key_lines(text)
 
 
 def resolve_recipe(
@@ -115,6 +127,23 @@ def resolve_recipe(
 
     `where` names them in errors and origins; `lines` holds the line of each dotted key in that file, from 1.
     """
+    recipe, origins = check_values(Recipe, values, overrides, where=where, lines=lines, listed=_LISTED)
+    return LoadedRecipe(recipe, origins)
+
+
+def check_values(
+    model: type[S],
+    values: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    where: str,
+    lines: Mapping[str, int] = MappingProxyType({}),
+    listed: str,
+) -> tuple[S, dict[str, str]]:
+    """Nested values with overrides as a checked section of sections, and where each dotted key was given.
+
+    Arguments as of `resolve_recipe`; `listed` is the command that lists every key. Raises `RecipeError`.
+    """
     origins = {key: where for key in flatten(values)}
     merged: dict[str, Any] = copy.deepcopy(dict(values))
     for override in overrides:
@@ -125,10 +154,9 @@ def resolve_recipe(
         # Of a mapping inside a section, the whole counts as given there.
         origins[".".join(key.strip().split(".")[:2])] = "--set"
     try:
-        recipe = Recipe.model_validate(merged)
+        return model.model_validate(merged), origins
     except ValidationError as error:
-        raise _first_error(error, where, origins, lines) from None
-    return LoadedRecipe(recipe, origins)
+        raise _first_error(error, model, where, origins, lines, listed) from None
 
 
 def _parse_value(text: str, override: str) -> Any:
@@ -149,7 +177,12 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _first_error(
-    error: ValidationError, where: str, origins: Mapping[str, str], lines: Mapping[str, int]
+    error: ValidationError,
+    model: type[Section],
+    where: str,
+    origins: Mapping[str, str],
+    lines: Mapping[str, int],
+    listed: str,
 ) -> RecipeError:
     first = error.errors()[0]
     key = _key(first["loc"])
@@ -158,18 +191,18 @@ def _first_error(
     elif key in lines:
         where = f"{where}:{lines[key]}"
     if first["type"] == "extra_forbidden":
-        near = suggest(key, [*known_keys(), *Recipe.model_fields])
-        fix = f"did you mean {near}?" if near else "`simpo recipe fields` lists every key"
+        near = suggest(key, [*known_keys(model), *model.model_fields])
+        fix = f"did you mean {near}?" if near else f"{listed} lists every key"
         return RecipeError(f"unknown key {key!r}", where=where, fix=fix)
     if first["type"] == "missing":
-        return RecipeError(f"{key} is missing", where=where, fix=_describe(key))
+        return RecipeError(f"{key} is missing", where=where, fix=_describe(model, key))
     if first["type"] == "model_type":
-        fix = f"write its keys under it, see `simpo recipe fields {key}`"
+        fix = f"write its keys under it; {listed} lists every key"
         return RecipeError(f"{key} is a section (received {first['input']!r})", where=where, fix=fix)
     message = str(first["msg"]).removeprefix("Value error, ")
     value = first.get("input")
     shown = "" if isinstance(value, (dict, BaseModel)) else f" (received {value!r})"
-    return RecipeError(f"{key + ': ' if key else ''}{message}{shown}", where=where, fix=_describe(key))
+    return RecipeError(f"{key + ': ' if key else ''}{message}{shown}", where=where, fix=_describe(model, key))
 
 
 def _key(location: tuple[int | str, ...]) -> str:
@@ -177,8 +210,8 @@ def _key(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location[:2])
 
 
-def _describe(key: str) -> str | None:
-    known = known_keys().get(key)
+def _describe(model: type[Section], key: str) -> str | None:
+    known = known_keys(model).get(key)
     if known is None:
         return None
     section, leaf = known

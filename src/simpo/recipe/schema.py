@@ -341,13 +341,13 @@ class Recipe(Section):
         return self.method.reference or "precomputed"
 
 
-def known_keys() -> dict[str, tuple[type[Section], str]]:
+def known_keys(model: type[Section] = Recipe) -> dict[str, tuple[type[Section], str]]:
     """Every dotted recipe key with the section class and field that define it."""
     keys: dict[str, tuple[type[Section], str]] = {}
-    for name, info in Recipe.model_fields.items():
+    for name, info in model.model_fields.items():
         section = info.annotation
         if isinstance(section, type) and issubclass(section, Section):
             keys.update({f"{name}.{leaf}": (section, leaf) for leaf in section.model_fields})
         else:
-            keys[name] = (Recipe, name)
+            keys[name] = (model, name)
     return keys
