@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,13 +193,15 @@ class Loop:
             with suppress(RunFailed):  # the first failure is the one to tell
                 self._save(keep_older=True)
             raise
+        record = replace(record, **self._known())
         seconds = time.perf_counter() - started
         self.state.step += 1
         self.state.pairs += record.pairs
         self.state.seconds += seconds
         self.state.guard = self.state.guard.after_step(record)
         epoch = round(self.state.step / self.order.steps_per_epoch, 4)
-        self.emit("step", epoch=epoch, lr=lr, seconds=seconds, **_present(asdict(record)))
+        figures = {name: value for name, value in asdict(record).items() if value is not None}
+        self.emit("step", epoch=epoch, lr=lr, seconds=seconds, **figures)
 
     def _scheduled_evaluation(self) -> bool:
         step, every = self.state.step, self.recipe.train.evaluate_every
@@ -249,18 +252,18 @@ class Loop:
         self._save()
         return True
 
+    def _known(self) -> dict[str, Any]:
+        """Before the first step the policy is its reference: what parts them is rounding, and every pair is a tie."""
+        return {"margin": 0.0, "accuracy": 0.5} if self.reference and not self.state.step else {}
+
     def _validate(self) -> dict[str, float | None]:
         self.optimizer.zero_grad(set_to_none=True)  # their memory is the evaluation's until the next step
-        return validation_figures(
-            self.prepared,
-            self.scorer,
-            self.reference,
-            self.recipe.evaluate.batch_size,
-            lambda done, total: self._on_progress("evaluating", done, total),
-        )
+        size = self.recipe.evaluate.batch_size
+        tell = partial(self._on_progress, "evaluating")
+        return validation_figures(self.prepared, self.scorer, self.reference, size, tell) | self._known()
 
     def _look_if_due(self) -> bool:
-        """Let the guard look between two evaluations, and before a save; False when the user asked to stop meanwhile."""
+        """Let the guard look between two evaluations, and before a save; False when the user asked to stop."""
         why = None
         if self.guard is not None:
             why = self.guard.due(self.state.guard, self.state.step, saving=self._save_due())
@@ -392,7 +395,3 @@ class Loop:
 
 class _NoLongerWaited(Exception):
     """Raised between two batches of a scoring that the user no longer waits for."""
-
-
-def _present(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
