@@ -128,12 +128,6 @@ def test_no_row_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
         ("a.jsonl", codecs.BOM_UTF8, "a.jsonl: the file holds only blank lines"),
         (
             "a.jsonl",
-            LINE.encode() + b"\n" + '{"prompt": "caf\xe9"}'.encode("latin-1"),
-            "a.jsonl:2: not valid UTF-8: byte 0xe9 at column 16\n  fix: mend the line, or convert the file: iconv "
-            "-f LATIN1 -t UTF-8 a.jsonl > converted.jsonl",
-        ),
-        (
-            "a.jsonl",
             LINE.encode("utf-16"),
             "a.jsonl: the text is UTF-16, not UTF-8\n  fix: iconv -f UTF-16 -t UTF-8 a.jsonl > converted.jsonl",
         ),
@@ -150,8 +144,8 @@ def test_no_row_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
          "compressed stream)\n  fix: copy or download it again"),
         ("a.jsonl.zst", LINE, "a.jsonl.zst: not zstd, though its name says so (begins with '{\"prompt\": \"')"),
         ("a.jsonl.xz", b"\xfd7zXZ\x00", "a.jsonl.xz: packed with xz, which is not read\n  fix: unxz -k a.jsonl.xz"),
-        ("a.parquet", LINE, "a.parquet: not a valid Parquet file: Parquet magic bytes not found in footer. Either "
-         "the file is corrupted or this is not a parquet file."),
+        ("a.parquet", "prompt,chosen", "a.parquet: not a valid Parquet file: Parquet magic bytes not found in footer. "
+         "Either the file is corrupted or this is not a parquet file."),
         ("a.txt", "prompt,chosen,rejected\na,b,c\n", "a.txt: neither JSON, JSON Lines, Parquet nor Arrow (begins "
          "with 'prompt,chosen,rejected')\n  fix: convert it to JSON Lines: one object a line; or name a table of "
          "commas .csv"),
@@ -161,8 +155,10 @@ def test_no_row_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
         ("a.csv", "prompt,chosen,prompt\n", "a.csv: two columns have the name 'prompt'"),
         ("a.csv", 'prompt,chosen,rejected\na,b,c\na,"b\n,c\n', "a.csv:3: a quoted field that begins here is never "
          "closed\n  fix: close it; a quote inside a quoted field is written twice: \"\""),
-        ("a.csv", b"prompt,chosen,rejected\na,b,caf\xe9\n", "a.csv:2: not valid UTF-8: byte 0xe9 at column 8\n  fix: "
-         "mend the line, or convert the file: iconv -f LATIN1 -t UTF-8 a.csv > converted.jsonl"),
+        ("a.csv", b"prompt,chosen,reject\xe9\na,b,c\n", "a.csv:1: not valid UTF-8: byte 0xe9 at column 21\n  fix: "
+         "convert the file: iconv -f LATIN1 -t UTF-8 a.csv"),
+        ("a.txt", b"caf\xe9", "a.txt: neither JSON, JSON Lines, Parquet nor Arrow (begins with 'caf\\udce9')\n  fix: "
+         "convert it to JSON Lines: one object a line; or name a table of commas .csv"),
         ("a.feather", b"FEA1" + bytes(20), "a.feather: a Feather file of version 1, which is not read\n  fix: write it "
          "anew with pandas: pd.read_feather('a.feather').to_parquet('rows.parquet')"),
         ("a.json", '{\n "mine": {"file_name": "a.json"}\n}', "a.json: a list of data sets (LLaMA-Factory's "
@@ -227,11 +223,55 @@ def test_a_parquet_file_with_one_name_for_two_columns_is_refused(tmp_path: Path)
     assert error_of(path) == "a.parquet: two columns have the name 'prompt'"
 
 
-def test_a_value_of_parquet_beyond_python_is_named_with_its_row(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    times = pa.array([0, 2**60], pa.timestamp("us"))
-    pq.write_table(pa.table([["a", "b"], times], names=["prompt", "time"]), path)
-    assert error_of(path) == "a.parquet:2: a value that cannot be read: date value out of range"
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_value_that_a_table_cannot_give_costs_the_row_that_holds_it(packed: bool, tmp_path: Path) -> None:
+    times = pa.array([0, 2**60, 0], pa.timestamp("us"))
+    replies = pa.array([b"fine", b"fine", b"caf\xe9"]).view(pa.string())
+    columns = {"prompt": ["a"] * 3, "chosen": replies, "rejected": ["c"] * 3, "time": times}
+    content = written(pa.table(columns))
+    path = put(tmp_path, gzip.compress(content) if packed else content, "a.parquet")
+    dataset = read_rows(path, on_bad_row="drop")
+    assert [row.source.line for row in dataset.rows] == [1]
+    assert [(row.source.line, row.reason) for row in dataset.dropped] == [
+        (2, "wrong_type"),
+        (3, "bad_encoding"),
+    ]
+    assert error_of(path).startswith("a.parquet:2: a value that cannot be read: ")
+
+
+def written(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+LATIN = LINE.replace("idea", "id\xe9e")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("a.jsonl", f"{LATIN}\n{LINE}\n", "1: not valid UTF-8: byte 0xe9 at column 78"),
+        (
+            "a.csv",
+            "prompt,chosen,rejected\na,b,caf\xe9\na,b,c\n",
+            "2: not valid UTF-8: byte 0xe9 at column 8",
+        ),
+        (
+            "a.csv",
+            'prompt,chosen,rejected\na,b,"c\ncaf\xe9"\na,b,c\n',
+            "2: not valid UTF-8: byte 0xe9 at column 4",
+        ),
+        ("a.json", f"[{LINE}, {LATIN}]", "2: not valid UTF-8: byte 0xe9"),
+    ],
+)
+def test_bytes_that_are_no_utf8_cost_the_row_that_holds_them(
+    name: str, content: str, where: str, tmp_path: Path
+) -> None:
+    path = put(tmp_path, content.encode("latin-1"), name)
+    assert error_of(path) == f"{name}:{where}{FIX}; or convert the file: iconv -f LATIN1 -t UTF-8"
+    dataset = read_rows(path, on_bad_row="drop")
+    assert (len(dataset.rows), dataset.dropped_counts()) == (1, {"bad_encoding": 1})
 
 
 def test_unknown_columns_are_named_with_the_formats_that_are_read(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_any_cells_written_by_rfc_4180_read_back_with_the_lines_they_begin_on(
     for row in [("prompt", "chosen", "rejected"), *rows]:
         places.append(file.getvalue().count("\n") + 1)
         writer.writerow(row)
-    lines = enumerate(re.split(r"(?<=\n)", file.getvalue()), 1)
+    lines = enumerate(re.split(rb"(?<=\n)", file.getvalue().encode()), 1)
     assert list(csv_rows(lines, "a.csv", ",")) == [
         (place, dict(zip(("prompt", "chosen", "rejected"), row, strict=True)))
         for place, row in zip(places[1:], rows, strict=True)

@@ -5,131 +5,86 @@ Only CSV needs its name (`.csv`, `.tsv`), for any text is CSV of some kind.
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from simpo.data.arrays import array_rows
 from simpo.data.parse import Decoder
-from simpo.data.reasons import BadRow, shown
+from simpo.data.reasons import BadRow, not_utf8, shown
 from simpo.data.tables import (
     ARROW_FILE,
     ARROW_STREAM,
     FEATHER_1,
+    MAX_ROW_BYTES,
     NumberedRow,
     arrow_rows,
     csv_rows,
     parquet_rows,
 )
+from simpo.data.unpack import BUFFER_BYTES, Digest, Unpacked, unpacked
 from simpo.errors import DataError
 
-_BUFFER_BYTES = 1 << 20
 _JSON = (".jsonl", ".ndjson", ".json")
 _DELIMITERS = {".csv": None, ".tsv": "\t"}
-SUFFIXES = (*_JSON, ".parquet", ".arrow", ".feather", *_DELIMITERS)
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_ARROW_SUFFIXES = (".arrow", ".feather")
+SUFFIXES = (*_JSON, ".parquet", *_ARROW_SUFFIXES, *_DELIMITERS)
 _ARROW = (ARROW_FILE, ARROW_STREAM, FEATHER_1)
 _PACKED = {
     b"BZh": ("bzip2", "bunzip2 -k"),
     b"\xfd7zXZ\x00": ("xz", "unxz -k"),
     b"PK\x03\x04": ("zip", "unzip"),
 }
+_JSON_BEGINS = re.compile(rb"""(\xef\xbb\xbf)?\s*(\{\s*["}]|\[\s*[{\]])""")
+_LOOKED_AT = 20  # lines after a first one that is no whole value
 
-
-class Digest(Protocol):
-    """What takes in the bytes of a file, as `hashlib`'s digests do."""
-
-    def update(self, data: bytes | memoryview, /) -> None:
-        """Take in the next bytes."""
-        ...
-
-
-class _Watched(io.RawIOBase):
-    """A file's bytes, each handed to a digest as it is read."""
-
-    def __init__(self, raw: io.FileIO, digest: Digest) -> None:
-        self._raw, self._digest = raw, digest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        count = self._raw.readinto(buffer)
-        self._digest.update(memoryview(buffer)[:count])
-        return count
+# A line with its number, and with what ends it.
+_Lines = Iterator[tuple[int, bytes]]
 
 
 def read_file(path: Path, digest: Digest | None = None) -> Iterator[NumberedRow]:
     """Each row of a file with its place, as they are read; `digest` has seen every byte once the last one came.
 
-    Raises `DataError` for what concerns the file as a whole: missing, a folder, unreadable, empty, not UTF-8,
-    truncated, or of no known kind. A row that is not a JSON object comes as a `BadRow`.
+    Raises `DataError` for what concerns the file as a whole: missing, a folder, unreadable, empty, truncated, or of no
+    known kind; some of that is only seen on the way. A row that is not a JSON object comes as a `BadRow`.
     """
     name = str(path)
-    with _reading(name), path.open("rb", buffering=0) as file:
-        raw = io.BufferedReader(_Watched(file, digest) if digest else file, _BUFFER_BYTES)
-        handle = _unpacked(raw, path.suffix, name)
-        head = handle.peek(8)[:8]
+    with unpacked(path, digest) as inside:
+        head = inside.head
         if not head:
             raise DataError("the file is empty", where=name)
-        whole = path if handle is raw else None
-        if head.startswith(b"PAR1") or ".parquet" in path.suffixes:
-            yield from parquet_rows(whole or handle.read(), name)
-        elif head.startswith(_ARROW) or {".arrow", ".feather"} & set(path.suffixes):
-            yield from arrow_rows(whole or handle.read(), name)
+        suffixes = path.suffixes
+        is_json = bool(_JSON_BEGINS.match(head))
+        if head.startswith(b"PAR1") or (".parquet" in suffixes and not is_json):
+            yield from _table(parquet_rows, inside, name)
+        elif head.startswith(_ARROW) or (not is_json and any(one in suffixes for one in _ARROW_SUFFIXES)):
+            yield from _table(arrow_rows, inside, name)
         else:
             _refuse_foreign(head, name)
-            table = next((suffix for suffix in path.suffixes[::-1] if suffix in _DELIMITERS), None)
-            if table is None:
-                yield from _text_rows(handle, name)
+            lines = _numbered(inside.handle, name)
+            table = next((suffix for suffix in suffixes[::-1] if suffix in _DELIMITERS), None)
+            if table is None or is_json:
+                yield from _text_rows(lines, inside.handle, name)
             else:
-                yield from csv_rows(_decoded(handle, name), name, _DELIMITERS[table])
-        while raw.read(_BUFFER_BYTES):  # what a table's reader, which opens the file itself, has not taken
-            pass
+                yield from csv_rows(lines, name, _DELIMITERS[table])
 
 
-def _unpacked(raw: io.BufferedReader[Any], suffix: str, name: str) -> io.BufferedReader[Any]:
-    """The bytes inside a gzip or zstd file, by their first bytes; those of any other file as they are."""
-    head = raw.peek(4)[:4]
-    if head.startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw))
-    if head.startswith(_ZSTD):
-        import pyarrow as pa
-
-        # pyarrow's stream has what BufferedReader asks of a raw file, but not its type.
-        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
-    said = {".gz": "gzip", ".zst": "zstd"}.get(suffix)
-    if said and head:
-        raise DataError(f"not {said}, though its name says so (begins with {_shown(raw)})", where=name)
-    return raw
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError("no such file", where=name) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"the gzip file is damaged or cut short ({error})", where=name, fix="copy or download it again"
-        ) from error
-    except OSError as error:
-        if error.errno is None and error.strerror is None:  # of pyarrow, which unpacks zstd
-            raise DataError(
-                f"the zstd file is damaged or cut short ({error})",
-                where=name,
-                fix="copy or download it again",
-            ) from error
-        raise DataError(f"cannot be read: {error.strerror or error}", where=name) from error
-
-
-def _shown(handle: io.BufferedReader) -> str:
-    return shown(handle.peek(12)[:12].decode("latin-1"))
+def _table(
+    read: Callable[[Path, str], Iterator[NumberedRow]], inside: Unpacked, name: str
+) -> Iterator[NumberedRow]:
+    """The rows of a table whose reader goes back and forth in its file: what is packed is unpacked into one first."""
+    if inside.path is not None:
+        yield from read(inside.path, name)
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        shutil.copyfileobj(inside.handle, file, BUFFER_BYTES)
+        file.flush()
+        yield from read(Path(file.name), name)
 
 
 def _refuse_foreign(head: bytes, name: str) -> None:
@@ -159,70 +114,77 @@ def _wide_encoding(head: bytes) -> str | None:
     return None
 
 
-def _lines(handle: io.BufferedReader, name: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers, and without what ends them."""
-    for number, text in _decoded(handle, name):
-        line = text.rstrip(" \t\r\n")
-        if line and not line.isspace():
-            yield number, line
+def _numbered(handle: io.BufferedReader[Any], name: str) -> _Lines:
+    number = 0
+    while line := handle.readline(MAX_ROW_BYTES):
+        number += 1
+        if len(line) == MAX_ROW_BYTES:
+            raise DataError(f"a line of more than {MAX_ROW_BYTES >> 20} MiB", where=f"{name}:{number}")
+        yield number, line
 
 
-def _decoded(handle: io.BufferedReader, name: str) -> Iterator[tuple[int, str]]:
-    """Every line as it stands, with its number."""
-    for number, raw in enumerate(handle, 1):
-        try:
-            # A byte order mark inside a file is what joining two files leaves.
-            yield number, raw.decode("utf-8").removeprefix("\ufeff")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"not valid UTF-8: byte 0x{raw[error.start]:02x} at column {error.start + 1}",
-                where=f"{name}:{number}",
-                fix=f"mend the line, or convert the file: iconv -f LATIN1 -t UTF-8 {name} > converted.jsonl",
-            ) from error
+def _text(line: bytes) -> str:
+    """A line without what ends it; a byte order mark inside a file is what joining two files leaves."""
+    return line.decode("utf-8", "surrogateescape").removeprefix("\ufeff").rstrip(" \t\r\n")
 
 
-def _text_rows(handle: io.BufferedReader, name: str) -> Iterator[NumberedRow]:
-    decoder = Decoder()
-    lines = _lines(handle, name)
-    first = next(lines, None)
+def _text_rows(lines: _Lines, handle: io.BufferedReader[Any], name: str) -> Iterator[NumberedRow]:
+    first = next((line for line in lines if not _text(line[1]).isspace() and _text(line[1])), None)
     if first is None:
         raise DataError("the file holds only blank lines", where=name)
-    start = first[1].lstrip()
+    start = _text(first[1]).lstrip()
     if start[0] not in '[{"' and not set(_JSON) & set(Path(name).suffixes):
         raise DataError(
             f"neither JSON, JSON Lines, Parquet nor Arrow (begins with {shown(start, 40)})",
             where=name,
             fix="convert it to JSON Lines: one object a line; or name a table of commas .csv",
         )
-    if start[0] == "[" or (start[0] == "{" and not decoder.is_whole(start)):
-        # Not a row on one line: an array of rows, or one value over several lines. Only the whole text can tell.
-        kept = [first, *lines]
-        rows = _array_rows(decoder, kept, name)
-        if rows is not None:
-            yield from enumerate(rows, 1)
+    kept = [first]
+    if start[0] == "[":
+        kept += islice((line for line in lines if _text(line[1]).strip()), 2)
+        if _is_array([_text(line) for _, line in kept]):
+            pieces = iter(lambda: handle.read(BUFFER_BYTES), b"")
+            yield from array_rows(chain([b"".join(line for _, line in kept)], pieces), name)
             return
-        lines = iter(kept)
-    else:
-        lines = chain([first], lines)
-    for number, line in lines:
-        yield number, decoder.row(line)
+    elif start[0] == "{" and not Decoder().is_whole(start):
+        kept += islice(lines, _LOOKED_AT)
+        if not any(Decoder().is_whole(text) for _, line in kept[1:] if (text := _text(line)).startswith("{")):
+            kept += lines
+            _refuse_one_value("".join(_text(line) + "\n" for _, line in kept), name)
+    yield from _rows_of_lines(chain(kept, lines))
 
 
-def _array_rows(
-    decoder: Decoder, lines: list[tuple[int, str]], name: str
-) -> list[dict[str, Any] | BadRow] | None:
-    """The rows of a JSON array, or None where the text is lines after all, the first of which may be bad."""
-    whole = "\n".join(line for _, line in lines)
-    value, problem = decoder.document(whole)
+def _rows_of_lines(lines: _Lines) -> Iterator[NumberedRow]:
+    decoder = Decoder()
+    for number, raw in lines:
+        try:
+            text = raw.decode().removeprefix("\ufeff").rstrip(" \t\r\n")
+        except UnicodeDecodeError as error:
+            yield number, BadRow("bad_encoding", not_utf8(raw, error))
+            continue
+        if text and not text.isspace():
+            yield number, decoder.row(text)
+
+
+def _is_array(lines: list[str]) -> bool:
+    """Whether the first lines that are not blank, the first of which begins with a bracket, are those of an array.
+
+    They are rows where the first is a whole list with something after it; or where it is broken, though neither a
+    bracket alone nor to be continued, and the second is whole and not continued by the third.
+    """
+    first, *others = lines
+    if Decoder().is_whole(first):
+        return not others
+    if first == "[" or first.endswith(",") or not others or not Decoder().is_whole(others[0]):
+        return True
+    return len(others) > 1 and others[1].lstrip()[0] in ",]"
+
+
+def _refuse_one_value(text: str, name: str) -> None:
+    """Raise for a text that is one JSON value over several lines, if it is."""
+    value, problem = Decoder().document(text)
     if problem is None:
-        if isinstance(value, list):
-            return [decoder.checked(item) for item in value]
         raise _one_value(value, name)
-    # In a broken array the second line is a part of a row, or a row with a comma after it.
-    if whole.lstrip().startswith("[") and not any(decoder.is_whole(line) for _, line in lines[:2]):
-        line = lines[min(problem.line, len(lines)) - 1][0]
-        raise DataError(f"not a valid JSON array: {problem.text}", where=f"{name}:{line}")
-    return None
 
 
 def _one_value(value: object, name: str) -> DataError:

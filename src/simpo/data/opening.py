@@ -9,13 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from simpo.data.files import Digest, read_file
+from simpo.data.files import read_file
 from simpo.data.formats import format_named, nearest, recognise, votes
 from simpo.data.formats_judged import UNPAIRED
 from simpo.data.locate import hub_rows, locate
 from simpo.data.reasons import BadRow, shown
 from simpo.data.shapes import Format, Kind
 from simpo.data.tables import NumberedRow
+from simpo.data.unpack import Digest
 from simpo.errors import DataError
 
 _ROWS_TO_RECOGNISE = 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,10 @@ class Decoder:
     def __init__(self) -> None:
         self._flagged = False
         self._decoder = json.JSONDecoder(
-            object_pairs_hook=self._object, parse_constant=self._constant, parse_int=self._integer
+            object_pairs_hook=self._object,
+            parse_constant=self._constant,
+            parse_int=self._integer,
+            parse_float=self._float,
         )
 
     def row(self, line: str) -> dict[str, Any] | BadRow:
@@ -36,16 +40,27 @@ class Decoder:
             value = self._decoder.decode(line)
         except (json.JSONDecodeError, RecursionError) as error:
             return BadRow("bad_json", f"not valid JSON: {_problem(line, error).text}")
+        return self._accepted(value, line)
+
+    def row_at(self, text: str, place: int) -> tuple[dict[str, Any] | BadRow, int]:
+        """The value that begins at a place of a text as a row, and where it ends.
+
+        Raises json's own errors where there is none: what follows may only be missing as yet.
+        """
+        self._flagged = False
+        value, end = self._decoder.raw_decode(text, place)
+        return self._accepted(value, text[place:end]), end
+
+    def _accepted(self, value: object, text: str) -> dict[str, Any] | BadRow:
+        """A value as a row; it is looked into where its text could hold what the parser lets pass."""
         if (
             self._flagged
-            or "\\ud" in line
-            or "\\uD" in line
-            or line.count("[") + line.count("{") > _MAX_DEPTH
+            or "\\ud" in text
+            or "\\uD" in text
+            or text.count("[") + text.count("{") > _MAX_DEPTH
         ):
             return self.checked(value)
-        if isinstance(value, dict):
-            return value
-        return _not_an_object(value)
+        return value if isinstance(value, dict) else _not_an_object(value)
 
     def document(self, text: str) -> tuple[Any, Problem | None]:
         """A whole text as one value, and what is wrong where it is none."""
@@ -83,12 +98,25 @@ class Decoder:
         self._flagged = True
         return BadRow("bad_json", f"{name} is not valid JSON; write null")
 
+    def _float(self, digits: str) -> float | BadRow:
+        value = float(digits)
+        if math.isfinite(value):
+            return value
+        self._flagged = True
+        return BadRow("bad_json", f"the number {shown(digits, 20)} is too large")
+
     def _integer(self, digits: str) -> int | BadRow:
         try:
             return int(digits)
         except ValueError:
             self._flagged = True
             return BadRow("bad_json", f"a number of {len(digits)} digits")
+
+
+def complaint(message: str, column: int, text: str, place: int) -> str:
+    """What json says of a text, where, and what stands there."""
+    near = text[max(0, place - 20) : place + 20]
+    return f"{message.removesuffix(' at')} at column {column}, near {shown(near)}"
 
 
 def parse_inside(text: str) -> Any:
@@ -107,10 +135,7 @@ def _not_an_object(value: object) -> BadRow:
 def _problem(text: str, error: json.JSONDecodeError | RecursionError) -> Problem:
     if isinstance(error, RecursionError):
         return Problem("nested too deeply", 1)
-    near = text[max(0, error.pos - 20) : error.pos + 20]
-    return Problem(
-        f"{error.msg.removesuffix(' at')} at column {error.colno}, near {shown(near)}", error.lineno
-    )
+    return Problem(complaint(error.msg, error.colno, text, error.pos), error.lineno)
 
 
 def _flaw(value: object) -> BadRow | None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from simpo.data.locate import locate
 from simpo.data.pairing import PAIRINGS
-from simpo.data.reasons import NO_PAIR
+from simpo.data.reasons import NO_PAIR, TO_UTF8
 from simpo.data.shapes import Kind, Pairing
 from simpo.data.stream import Options, RowStream
 from simpo.errors import DataError, RecipeError
@@ -27,6 +27,7 @@ _FIX_NO_ROWS = {
     "prompt, or give prompt, chosen and rejected; the good replies alone can serve SFT, without their label",
     "tie": "every row is a tie: give rows in which one answer is better",
     "small_margin": "lower data.min_margin",
+    "bad_encoding": f"convert the file to UTF-8, for example with {TO_UTF8}",
 }
 
 
@@ -130,7 +131,8 @@ def _bad_rows(bad: Sequence[Dropped]) -> DataError:
     counts = ", ".join(f"{count} {reason}" for reason, count in Counter(row.reason for row in others).items())
     rows = "1 more row" if len(others) == 1 else f"{len(others)} more rows"
     more = f" (and {rows} that cannot be used: {counts})" if others else ""
-    return DataError(first.detail + more, where=str(first.source), fix=_FIX_BAD_ROW)
+    fix = f"{_FIX_BAD_ROW}; or convert the file: {TO_UTF8}" if "UTF-8: byte" in first.detail else _FIX_BAD_ROW
+    return DataError(first.detail + more, where=str(first.source), fix=fix)
 
 
 def _no_rows(dropped: Sequence[Dropped], name: str) -> DataError:

@@ -9,7 +9,7 @@ from typing import Any
 REASONS = {
     "bad_json": "the row is not valid JSON",
     "bad_csv": "the row is not valid CSV, or has another number of fields than the header",
-    "bad_encoding": "text that cannot be written as UTF-8 (a lone surrogate such as \\ud800)",
+    "bad_encoding": "bytes that are not UTF-8, or text that cannot be written so (a lone surrogate such as \\ud800)",
     "duplicate_key": "one JSON object gives the same key twice",
     "not_an_object": "the row is not a JSON object",
     "missing_key": "a column that the format needs is missing or null",
@@ -35,6 +35,8 @@ REASONS = {
 # A whole row that makes no pair: left out and counted, but no reason to stop.
 NO_PAIR = frozenset({"tie", "small_margin", "unranked", "unlabelled", "unpaired"})
 
+TO_UTF8 = "iconv -f LATIN1 -t UTF-8"
+
 
 class BadRow(Exception):
     """A row (or one turn of it) that cannot be used: `reason` is a key of `REASONS`, `detail` a sentence.
@@ -59,6 +61,11 @@ def shown(value: object, width: int = 80) -> str:
     """`repr(value)` in at most `width` characters, for messages; cheap for a value of any size."""
     text = repr(value[: width + 1]) if isinstance(value, str) else _repr.repr(value)
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def not_utf8(line: bytes, error: UnicodeDecodeError) -> str:
+    """Which byte of a line is not UTF-8."""
+    return f"not valid UTF-8: byte 0x{line[error.start]:02x} at column {error.start + 1}"
 
 
 def kind_of(value: object) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from simpo.data.reasons import BadRow, shown
+from simpo.data.reasons import TO_UTF8, BadRow, not_utf8, shown
 from simpo.errors import DataError
 
 # A row, or why there is none, with its line (JSON Lines, CSV) or its number (others), counted from 1.
 NumberedRow = tuple[int, dict[str, Any] | BadRow]
+
+# Longer is no row: somebody's disk image, or a file whose line breaks were lost.
+MAX_ROW_BYTES = 1 << 28
+_SLICE = 1024  # rows that are Python objects at a time
 
 ARROW_FILE = b"ARROW1"
 ARROW_STREAM = b"\xff\xff\xff\xff"
@@ -26,25 +29,25 @@ _HOLDS_LISTS = (
 )
 
 
-def parquet_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
-    """The rows of a Parquet file, given by its path or its bytes."""
+def parquet_rows(source: Path, name: str) -> Iterator[NumberedRow]:
+    """The rows of a Parquet file; `name` is what errors call it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
+        with pq.ParquetFile(source, buffer_size=1 << 16) as file:
             _refuse_twice(file.schema_arrow.names, name)
-            yield from _numbered(file.iter_batches(batch_size=1024), name)
+            yield from _numbered(file.iter_batches(batch_size=_SLICE))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"not a valid Parquet file: {_first_line(error)}", where=name) from error
 
 
-def arrow_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
+def arrow_rows(source: Path, name: str) -> Iterator[NumberedRow]:
     """The rows of an Arrow file (Feather version 2 is one) or stream, as `datasets` caches them."""
     import pyarrow as pa
 
     try:
-        with pa.BufferReader(source) if isinstance(source, bytes) else pa.OSFile(str(source)) as file:
+        with pa.OSFile(str(source)) as file:
             head = file.read(8)
             file.seek(0)
             if head.startswith(FEATHER_1):
@@ -55,7 +58,7 @@ def arrow_rows(source: Path | bytes, name: str) -> Iterator[NumberedRow]:
                 )
             batches = _arrow_batches(file, head)
             _refuse_twice(next(batches), name)
-            yield from _numbered(batches, name)
+            yield from _numbered(batches)
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
         raise DataError(f"not a valid Arrow file: {_first_line(error)}", where=name) from error
 
@@ -74,27 +77,24 @@ def _arrow_batches(file: Any, head: bytes) -> Iterator[Any]:
             yield from reader
 
 
-def _numbered(batches: Iterable[Any], name: str) -> Iterator[NumberedRow]:
+def _numbered(batches: Iterable[Any]) -> Iterator[NumberedRow]:
     number = 0
     for batch in batches:
-        for row in _batch_rows(batch, name, number):
-            number += 1
-            yield number, row
+        for start in range(0, batch.num_rows, _SLICE):
+            for row in _rows_of(batch.slice(start, _SLICE)):
+                number += 1
+                yield number, row
 
 
-def _batch_rows(batch: Any, name: str, before: int) -> list[dict[str, Any]]:
+def _rows_of(batch: Any) -> list[dict[str, Any] | BadRow]:
     try:
-        rows: list[dict[str, Any]] = batch.to_pylist()
-        return [_without_nulls(row) for row in rows] if "tool" in str(batch.schema) else rows
-    except (ValueError, OverflowError):  # text that is not UTF-8, a date beyond Python's
-        for index in range(batch.num_rows):
-            try:
-                batch.slice(index, 1).to_pylist()
-            except (ValueError, OverflowError) as error:
-                raise DataError(
-                    f"a value that cannot be read: {error}", where=f"{name}:{before + index + 1}"
-                ) from error
-        raise
+        rows: list[dict[str, Any] | BadRow] = batch.to_pylist()
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date beyond Python's
+        if batch.num_rows == 1:
+            reason = "bad_encoding" if isinstance(error, UnicodeError) else "wrong_type"
+            return [BadRow(reason, f"a value that cannot be read: {_first_line(error)}")]
+        return [row for index in range(batch.num_rows) for row in _rows_of(batch.slice(index, 1))]
+    return [_without_nulls(row) for row in rows] if "tool" in str(batch.schema) else rows
 
 
 def _without_nulls(value: Any, inside: bool = False) -> Any:
@@ -118,21 +118,21 @@ def _refuse_twice(columns: Sequence[str], name: str) -> None:
         raise DataError(f"two columns have the name {twice[0]!r}", where=name)
 
 
-def csv_rows(lines: Iterable[tuple[int, str]], name: str, delimiter: str | None) -> Iterator[NumberedRow]:
+def csv_rows(lines: Iterable[tuple[int, bytes]], name: str, delimiter: str | None) -> Iterator[NumberedRow]:
     """The rows of CSV (RFC 4180), each with the line it begins on; all values are text.
 
     `lines` are the numbered lines with their line breaks, which may stand inside quotes. Without a `delimiter` it is
     the comma, or the semicolon or tab that a header without commas has.
     """
     # A reply may be longer than the 128 KiB that Python's reader allows a field.
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(MAX_ROW_BYTES)
     counted = _Counted(lines)
     header = _header(counted, name, delimiter)
     if header is None:
         raise DataError("the file holds only blank lines", where=name)
     columns, reader = header
     while True:
-        counted.first = None
+        counted.first = counted.odd = None
         try:
             values = next(reader)
         except StopIteration:
@@ -146,16 +146,22 @@ def csv_rows(lines: Iterable[tuple[int, str]], name: str, delimiter: str | None)
                 ) from error
             yield counted.first or 1, BadRow("bad_csv", f"not valid CSV: {error}")
             continue
-        if values:
+        if counted.odd is not None:
+            yield counted.first or 1, BadRow("bad_encoding", counted.odd)
+        elif values:
             yield counted.first or 1, _csv_row(columns, values)
 
 
 class _Counted:
-    """The lines' texts, with the number of the first one taken since `first` was set to None."""
+    """The lines' texts, with the number of the first one taken since `first` was set to None.
 
-    def __init__(self, lines: Iterable[tuple[int, str]]) -> None:
+    odd: what is wrong with the bytes of a line taken since then, if anything.
+    """
+
+    def __init__(self, lines: Iterable[tuple[int, bytes]]) -> None:
         self._lines = iter(lines)
         self.first: int | None = None
+        self.odd: str | None = None
 
     def __iter__(self) -> _Counted:
         return self
@@ -164,7 +170,12 @@ class _Counted:
         number, line = next(self._lines)
         if self.first is None:
             self.first = number
-        return line
+        try:
+            # A byte order mark inside a file is what joining two files leaves.
+            return line.decode().removeprefix("\ufeff")
+        except UnicodeDecodeError as error:
+            self.odd = not_utf8(line, error)
+            return line.decode("utf-8", "surrogateescape")
 
 
 def _header(lines: _Counted, name: str, delimiter: str | None) -> tuple[list[str], Any] | None:
@@ -183,6 +194,8 @@ def _header(lines: _Counted, name: str, delimiter: str | None) -> tuple[list[str
         columns = [column.strip() for column in next(reader)]
     except csv.Error as error:
         raise DataError(f"the header is not valid CSV: {error}", where=f"{name}:{lines.first}") from error
+    if lines.odd is not None:
+        raise DataError(lines.odd, where=f"{name}:{lines.first}", fix=f"convert the file: {TO_UTF8} {name}")
     _refuse_twice([column for column in columns if column], name)
     return columns, reader
 
