@@ -47,7 +47,6 @@ class SourcePart(_Part):
     name: str
     format: str
     sha256: Sha256 | None
-    rows: int
     pairs: int
 
 
@@ -113,8 +112,8 @@ class Grouping(_Part):
 class LengthSkew(_Part):
     """How far the length of the replies gives the label away, in the training split.
 
-    longer_chosen: share of the pairs with a longer chosen reply among those of different length. auc: that a chosen
-    reply is longer than a rejected one, drawn from all.
+    longer_chosen: share of the pairs with a longer chosen reply among those of different length. auc: of the log ratio
+    of the lengths as a guess of the label, 0.5 where it says nothing (`simpo.core.ranking.pair_auc`).
     """
 
     rows: int
@@ -192,6 +191,10 @@ def content_hash(ids: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
+class NotAVersion(DataError):
+    """A manifest.json of something else."""
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a version; DataError where there is none, where it is damaged, or of a newer schema."""
     path = folder / MANIFEST
@@ -203,7 +206,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError) as error:
         raise DataError(f"the manifest cannot be read: {error}", where=str(path), fix=_RESTORE) from error
     if not isinstance(values, dict) or values.get("kind") != "dataset_version":
-        raise DataError(
+        raise NotAVersion(
             "not the manifest of a dataset version",
             where=str(path),
             fix="`simpo build FILES --out DIR` writes a version",

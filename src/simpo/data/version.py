@@ -11,17 +11,19 @@ from typing import Any
 
 from simpo.data.files import read_file
 from simpo.data.formats_own import VERSION_FORMAT, row_digest
+from simpo.data.locate import locate
 from simpo.data.manifest import (
     INDEX,
     MANIFEST,
     SPLITS,
     Manifest,
+    NotAVersion,
     Split,
     content_hash,
     read_manifest,
     version_hash,
 )
-from simpo.data.read import read_rows
+from simpo.data.read import Spec, read_rows
 from simpo.data.reasons import BadRow
 from simpo.data.shapes import Parts
 from simpo.data.toolcalls import tools_of
@@ -67,18 +69,41 @@ def open_version(path: Path | str) -> Version:
     return Version(Path(path), read_manifest(Path(path)))
 
 
-def read_split(version: Version, split: Split, *, limit: int | None = None) -> Dataset:
-    """The pairs of one split, once its file has been seen to be what was written.
+def read_checked(spec: Spec, **options: Any) -> Dataset:
+    """As `read_rows`; what is a file of a dataset version has to be what was written, and is read as such.
 
-    Raises DataError, which names file and row where the rows tell, for a split without rows and for one that differs
-    from what the manifest says.
+    The data set knows the version's hash where all its files are of one. Raises DataError, which names file and row
+    where the rows tell, for a version that differs from its manifest; also where the folder of a version is given,
+    whose manifest cannot be read.
     """
-    path = version.file(split)
-    if path is None:
-        raise DataError(f"the version has no {split} rows", where=str(version.path))
-    require_whole(version, split)
-    dataset = read_rows(path, format=VERSION_FORMAT.name, limit=limit)
-    return replace(dataset, name=f"{version.path} ({split})", version=version.hash)
+    found: set[str | None] = set()
+    for one in locate_files(spec):
+        version, split = _version_of(one)
+        if version is not None and split is not None:
+            require_whole(version, split)
+        found.add(version.hash if version is not None and split is not None else None)
+    dataset = read_rows(spec, **options)
+    return replace(dataset, version=found.pop()) if len(found) == 1 else dataset
+
+
+def locate_files(spec: Spec) -> list[Path]:
+    """The local files that are named; the folder of a version is opened, so that its manifest's error is told."""
+    specs = [str(one) for one in ([spec] if isinstance(spec, (str, Path)) else spec)]
+    for one in specs:
+        if is_version(Path(one)):
+            open_version(one)
+    return [source for source in locate(specs) if isinstance(source, Path)]
+
+
+def _version_of(path: Path) -> tuple[Version | None, Split | None]:
+    """The version that a file is a split of, if any."""
+    if path.stem not in SPLITS or not is_version(path.parent):
+        return None, None
+    try:
+        version = open_version(path.parent)
+    except NotAVersion:
+        return None, None
+    return version, next((split for split in SPLITS if version.file(split) == path), None)
 
 
 def require_whole(version: Version, split: Split) -> None:
@@ -268,6 +293,6 @@ __all__ = [
     "check_version",
     "is_version",
     "open_version",
-    "read_split",
+    "read_checked",
     "require_whole",
 ]

@@ -17,6 +17,7 @@ from simpo.errors import RecipeError
 from simpo.recipe.keys import suggest
 from simpo.recipe.schema import Recipe, Section, known_keys
 from simpo.recipe.text import flatten, key_lines, read_yaml, write_yaml
+from simpo.recipe.version import with_version_files
 
 S = TypeVar("S", bound=Section)
 _LISTED = "`simpo recipe fields`"
@@ -125,10 +126,20 @@ def resolve_recipe(
 ) -> LoadedRecipe:
     """Check nested values given in Python or read from a file.
 
-    `where` names them in errors and origins; `lines` holds the line of each dotted key in that file, from 1.
+    `where` names them in errors and origins; `lines` holds the line of each dotted key in that file, from 1. Where
+    `data.train` is the folder of a dataset version, its files stand there, and for `validation` and `test` if they are
+    not named.
     """
     recipe, origins = check_values(Recipe, values, overrides, where=where, lines=lines, listed=_LISTED)
-    return LoadedRecipe(recipe, origins)
+    found = with_version_files(recipe.data.model_dump())
+    if not found:
+        return LoadedRecipe(recipe, origins)
+    origin = f"{origins['data.train']}, a dataset version"
+    data = recipe.data.model_copy(update=found)
+    return LoadedRecipe(
+        recipe.model_copy(update={"data": data}),
+        {**origins, **{f"data.{name}": origin for name in found}},
+    )
 
 
 def check_values(

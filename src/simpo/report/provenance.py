@@ -52,6 +52,8 @@ def _data_view(key: str, event: Mapping[str, Any], lineage: Mapping[str, Any]) -
     digest = event.get("hash") or lineage.get("hash")
     if digest:
         facts.append(("content hash", str(digest)))
+    if lineage.get("version"):
+        facts.append(("dataset version", str(lineage["version"])))
     files = lineage.get("files") or {}
     facts += [
         (f"sha256 of {last_name(str(path))}", str(value)) for path, value in list(files.items())[:MAX_LISTED]

@@ -78,7 +78,8 @@ def parents_of(parent: Path | None) -> list[dict[str, Any]]:
 
 def _describe_data(dataset: Dataset, digest: str) -> dict[str, Any]:
     files = {str(path): _file_hash(path) for path in dataset.files}
-    return {"name": dataset.name, "hash": digest, "rows": len(dataset.rows), "files": files}
+    described = {"name": dataset.name, "hash": digest, "rows": len(dataset.rows), "files": files}
+    return described if dataset.version is None else {**described, "version": dataset.version}
 
 
 def _file_hash(path: Path) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from simpo.core.objective import Objective
-from simpo.data.read import read_rows
 from simpo.data.render import Renderer, render_rows
+from simpo.data.version import read_checked
 from simpo.evaluate.evaluate import evaluate_model
 from simpo.evaluate.files import Evaluation, read_evaluation, write_evaluation
 from simpo.model.load import Policy, choose_device, load_policy
@@ -76,7 +76,7 @@ def held_out(recipe: Recipe, prepared: Prepared | None = None) -> Dataset | None
         return None
     data = recipe.data
     if data.test is not None:
-        return read_rows(
+        return read_checked(
             data.test,
             kind="pairs",
             on_bad_row=data.on_bad_row,

@@ -13,9 +13,9 @@ import torch
 
 from simpo.core.methods import METHODS
 from simpo.core.objective import Objective
-from simpo.data.read import read_rows
 from simpo.data.render import Rendered, Renderer, check_groups, render_rows
 from simpo.data.split import split_by_prompt
+from simpo.data.version import read_checked
 from simpo.errors import DataError, RecipeError
 from simpo.model.load import Policy, add_adapter, choose_device, load_policy
 from simpo.model.reference import AdapterOffReference, LiveReference, Reference, cache_key, precompute
@@ -53,7 +53,7 @@ def load_data(recipe: Recipe) -> dict[str, Dataset]:
     kind: Literal["pairs", "examples"] = "pairs" if METHODS[recipe.method.name].pairwise else "examples"
 
     def read(spec: str | list[str], limit: int | None, min_margin: float = 0.0) -> Dataset:
-        return read_rows(
+        return read_checked(
             spec,
             kind=kind,
             on_bad_row=data.on_bad_row,
@@ -77,7 +77,9 @@ def load_data(recipe: Recipe) -> dict[str, Dataset]:
         return {"train": train}
     parts = {"train": (kept, train.dropped), "validation": (held, ())}
     return {
-        name: Dataset(f"{train.name} ({name} part)", tuple(rows), dropped, train.format, train.files)
+        name: Dataset(
+            f"{train.name} ({name} part)", tuple(rows), dropped, train.format, train.files, train.version
+        )
         for name, (rows, dropped) in parts.items()
     }
 
