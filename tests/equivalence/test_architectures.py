@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from simpo.core.logps import SequenceLogps
+from simpo.model import attention, tiles
 from simpo.model.attention import use_shared_attention
 from simpo.model.score import Scorer, score
 from simpo.model.shared import shared_score
@@ -117,6 +118,13 @@ LENGTHS = torch.tensor([len(completion) for group in GROUPS for completion in gr
 WEIGHTS = torch.linspace(1.0, -0.7, len(LENGTHS), dtype=torch.float64) / LENGTHS
 
 
+@pytest.fixture(autouse=True)
+def _short_and_long_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the groups two are attended to at once and three tile by tile, as lengths of hundreds of tokens would be."""
+    monkeypatch.setattr(attention, "DENSE_TOKENS", 15)
+    monkeypatch.setattr(tiles, "TILE", 4)
+
+
 def build(kind: str, **changes: Any) -> Any:
     """A seeded random model with every bias and norm away from its default, in evaluation mode."""
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
@@ -188,7 +196,7 @@ def test_the_shared_scorer_says_what_each_architecture_says(kind: str) -> None:
     exact = measure(model.double(), shared).errors(truth)
     # Models take their norms in float32 whatever they are given: what is left is that rounding.
     assert exact[0] <= 1e-6 and exact[1] <= 5e-6, exact
-    for ours, theirs, floor in zip(fast_errors, plain_errors, (2e-6, 1e-5), strict=True):
+    for ours, theirs, floor in zip(fast_errors, plain_errors, (2e-6, 2e-5), strict=True):
         assert ours <= 2 * theirs + floor, (fast_errors, plain_errors)
 
 

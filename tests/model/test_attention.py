@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
 
-from simpo.model import attention
+from simpo.model import attention, tiles
 from simpo.model.attention import CannotShare, PackMask, attending, shared_attention, shared_mask
 from simpo.model.pack import Block, Layout
 
@@ -55,16 +55,32 @@ def one_at_a_time(
     return torch.stack([outputs[place] for place in range(LAYOUT.num_tokens)])
 
 
-@pytest.mark.parametrize("dense", [1024, 0])
+WAYS = {
+    "dense": (1024, 256, ()),
+    "tiles of 1": (0, 1, ()),
+    "tiles of 4": (0, 4, ()),
+    "fused": (0, 4, ("cpu",)),
+}
+
+
+def attend_by(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose how long blocks are attended to, which their length and the device decide otherwise."""
+    dense, tile, fused = WAYS[way]
+    monkeypatch.setattr(attention, "DENSE_TOKENS", dense)
+    monkeypatch.setattr(tiles, "TILE", tile)
+    monkeypatch.setattr(attention, "FUSED_DEVICES", fused)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("window", "softcap", "sinks"),
     [(None, None, False), (1, None, False), (3, None, False), (99, None, False), (None, 0.7, False),
      (4, 0.7, False), (None, None, True), (3, None, True)],
 )  # fmt: skip
 def test_every_token_attends_to_its_own_past(
-    window: int | None, softcap: float | None, sinks: bool, dense: int, monkeypatch: pytest.MonkeyPatch
+    window: int | None, softcap: float | None, sinks: bool, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "DENSE_TOKENS", dense)
+    attend_by(way, monkeypatch)
     query, key, value = make()
     sink = torch.randn(HEADS, dtype=torch.float64, requires_grad=True) if sinks else None
     sees = causal_mask_function if window is None else sliding_window_causal_mask_function(window)

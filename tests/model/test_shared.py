@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from simpo.model import attention
+from simpo.model import attention, tiles
 from simpo.model.attention import use_shared_attention
 from simpo.model.head import picked_logps
 from simpo.model.pack import num_packed_tokens
@@ -82,9 +82,10 @@ def test_any_mixture_of_groups_is_scored_as_the_plain_scorer_does(name: str, dra
 @pytest.mark.parametrize("name", NAMES)
 @given(drawn=packs)
 @settings(max_examples=6)
-def test_long_blocks_that_go_branch_by_branch_give_the_same(name: str, drawn: list[TokenGroup]) -> None:
+def test_long_blocks_that_go_tile_by_tile_give_the_same(name: str, drawn: list[TokenGroup]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention, "DENSE_TOKENS", 3)
+        patch.setattr(tiles, "TILE", 4)
         compare(MODELS[name], drawn)
 
 

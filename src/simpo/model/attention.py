@@ -20,12 +20,16 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
 from simpo.model.pack import Block, Layout
+from simpo.model.tiles import tiled_attention
 
 NAME = "simpo_shared"
 
-# Blocks up to this many tokens are attended to at once, under a mask of at most a million places: on a CPU two batched
-# products reach the speed of other products where the fused kernel does not. Longer ones go branch by branch.
-DENSE_TOKENS = 1024
+# Blocks up to this many tokens are attended to at once, every token with every other under a mask: two batched
+# products, fewer and larger than tile by tile.
+DENSE_TOKENS = 256
+
+# Where torch's fused attention is faster than tiles. Its backward on a CPU takes two to three times as long.
+FUSED_DEVICES = ("cuda", "xpu", "mps")
 
 # What models pass on to their attention function besides its own arguments, and which attention need not know.
 HARMLESS_TENSORS = {"position_ids", "cache_position"}
@@ -79,9 +83,26 @@ class PackMask:
             found = self._masks[key] = own & self._seen(place, place)
         return found
 
+    def tile(self, queries: range, keys: range, like: Tensor) -> Tensor:
+        """[Q, K] to be added to logits of positions in one sequence: 0 where the query sees the key, else -inf."""
+        apart = queries.start - keys.start
+        # Causality looks at distances alone, so that all tiles of one size share their mask.
+        key = (apart, len(queries), len(keys), 0 if self.causal else keys.start, like.dtype)
+        found = self._masks.get(key)
+        if found is None:
+            rows, columns = (torch.arange(r.start, r.stop, device=like.device) for r in (queries, keys))
+            found = torch.zeros(len(queries), len(keys), dtype=like.dtype, device=like.device)
+            found = self._masks[key] = found.masked_fill_(~self._seen(rows, columns), float("-inf"))
+        return found
+
+    @property
+    def causal(self) -> bool:
+        """Whether every query sees all keys up to itself."""
+        return self.sees is causal_mask_function
+
     def segment(self, start: int, end: int, device: torch.device) -> Tensor | None:
         """[end - start, end] bool for queries at the end of a sequence, or None where it is a whole causal square."""
-        if start == 0 and self.sees is causal_mask_function:
+        if start == 0 and self.causal:
             return None
         key = ("segment", start, end)
         if key not in self._masks:
@@ -95,7 +116,7 @@ class PackMask:
         """Which of the keys' positions each query's position sees; causal whatever the model's function says."""
         row, column = queries[:, None], keys[None, :]
         causal = column <= row
-        return causal if self.sees is causal_mask_function else causal & self.sees(0, 0, row, column)
+        return causal if self.causal else causal & self.sees(0, 0, row, column)
 
     def __getattr__(self, name: str) -> Any:
         raise CannotShare(f"the model looks at its attention mask ({name}): it cannot share prompts")
@@ -187,9 +208,13 @@ def shared_attention(
     )
     parts = []
     for index, (queries, keys, values) in enumerate(by_block):
-        if softcap is not None or s_aux is not None or blocks[index].length <= DENSE_TOKENS:
+        if blocks[index].length <= DENSE_TOKENS:
             hidden = attention_mask.hidden(index, queries)
             parts.append(_dense(queries, keys, values, hidden, softcap, s_aux))
+        elif queries.device.type == "cpu" or softcap is not None or s_aux is not None:
+            parts.append(
+                tiled_attention(queries, keys, values, attention_mask, blocks[index], softcap, s_aux)
+            )
         else:
             parts.append(_by_branch(queries, keys, values, blocks[index], attention_mask))
     return torch.cat([part.transpose(0, 1) for part in parts]).unsqueeze(0), None

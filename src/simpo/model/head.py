@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Logits of one chunk in float32: 128 MiB. Large enough for full-speed matrix products, small beside any model. Where
-# one chunk holds all, it is kept for the backward instead of being computed again.
-CHUNK_LOGITS = 2**25
+# Logits worked on at once: 32 MiB in float32, which a last-level cache may hold.
+CHUNK_LOGITS = 2**23
+
+# What the head gave is kept for the backward, in its own type, where it is at most so many chunks; more is made again,
+# so many chunks at a time.
+KEPT_CHUNKS = 8
 
 Chunk = tuple[slice, slice]
 
@@ -77,7 +80,7 @@ def picked_logps(
     returned. weight: [V, D]; bias: [V] or None. pick_row: [S] ascending indices into the R rows, each row at least
     once; targets: [S] tokens. Equal to `log_softmax(shape(hidden @ weight.T + bias))[pick_row, targets]`; memory grows
     with chunk_logits, not with R x V. Differentiable in hidden, weight and bias. Where weight and bias are frozen, the
-    backward is ready when the forward ends; else it computes each chunk's logits again.
+    backward is ready when the forward ends; else it keeps up to KEPT_CHUNKS chunks, or computes logits again.
     """
     # Autocast would be on in the forward and off in the backward; what is given says in which type to compute.
     with torch.autocast(hidden.device.type, enabled=False):
@@ -111,7 +114,7 @@ class _FrozenHead(torch.autograd.Function):
         for start in range(0, len(hidden), size):
             rows = slice(start, start + size)
             picked = targets[rows, None]
-            logits = _logits(hidden[rows], cast, bias, shape)
+            logits = _logits(hidden[rows] @ cast.T, bias, shape, keep=False)
             normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
             logps[rows] = (logits.gather(-1, picked) - normaliser).squeeze(-1)
             through = shape.slope(logits)
@@ -130,6 +133,8 @@ class _FrozenHead(torch.autograd.Function):
 
 
 class _PickedLogps(torch.autograd.Function):
+    """Trained weight or bias: gradients need the whole step, so logits are kept where they fit, else made again."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -144,50 +149,61 @@ class _PickedLogps(torch.autograd.Function):
         cast = weight.to(hidden.dtype)
         normaliser = hidden.new_empty(len(hidden), dtype=_precise(hidden))
         logps = hidden.new_empty(len(targets), dtype=_precise(hidden))
-        chunks = _chunks(len(hidden), len(weight), pick_row, chunk_logits)
-        for rows, picks in chunks:
-            logits = _logits(hidden[rows], cast, bias, shape)
+        keep = any(ctx.needs_input_grad) and len(hidden) * len(weight) <= KEPT_CHUNKS * chunk_logits
+        products = hidden @ cast.T if keep else None
+        for rows, picks in _chunks(slice(0, len(hidden)), len(weight), pick_row, chunk_logits):
+            product = hidden[rows] @ cast.T if products is None else products[rows]
+            logits = _logits(product, bias, shape, keep=keep)
             normaliser[rows] = torch.logsumexp(logits, dim=-1)
             local = pick_row[picks] - rows.start
             logps[picks] = logits[local, targets[picks]] - normaliser[rows][local]
-        kept = logits if len(chunks) == 1 and any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(hidden, weight, bias, pick_row, targets, normaliser, kept)
-        ctx.shape, ctx.chunks = shape, chunks
+        ctx.save_for_backward(hidden, weight, bias, pick_row, targets, normaliser)
+        ctx.products, ctx.shape, ctx.chunk_logits = products, shape, chunk_logits
         return logps
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = gradients
-        hidden, weight, bias, pick_row, targets, normaliser, kept = ctx.saved_tensors
+        hidden, weight, bias, pick_row, _, normaliser = ctx.saved_tensors
         want_hidden, want_weight, want_bias = ctx.needs_input_grad[:3]
         cast = weight.to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden) if want_hidden else None
         grad_weight: Tensor | None = None
         grad_bias = torch.zeros_like(bias, dtype=normaliser.dtype) if want_bias else None
-        for rows, picks in ctx.chunks:
-            logits = _logits(hidden[rows], cast, bias, ctx.shape) if kept is None else kept
-            local = pick_row[picks] - rows.start
-            weights = grad.new_zeros(len(logits)).index_add_(0, local, grad[picks])
-            through = ctx.shape.slope(logits)
-            step = torch.sub(logits, normaliser[rows, None], out=None if logits is kept else logits)
-            step.exp_().mul_(-weights[:, None])
-            step.index_put_((local, targets[picks]), grad[picks], accumulate=True)
-            if through is not None:
-                step.mul_(through)
-            step = step.mul_(ctx.shape.scale)
-            if grad_bias is not None:
-                grad_bias += step.sum(0)
-            step = step.to(hidden.dtype)
+        kept, ctx.products = ctx.products, None  # given up to the first backward, which writes over it
+        size = max(1, KEPT_CHUNKS * ctx.chunk_logits // len(weight))
+        for start in range(0, len(hidden), size):
+            rows = slice(start, min(start + size, len(hidden)))
+            products = hidden[rows] @ cast.T if kept is None else kept
+            for part, picks in _chunks(rows, len(weight), pick_row, ctx.chunk_logits):
+                product = products[part.start - start : part.stop - start]
+                step = _logit_gradients(ctx, product, part, picks, gradients[0])
+                if grad_bias is not None:
+                    grad_bias += step.sum(0)
+                product.copy_(step)
             if grad_hidden is not None:
-                grad_hidden[rows] = step @ cast
+                torch.mm(products, cast, out=grad_hidden[rows])
             if want_weight:
-                grad_weight = _accumulate(grad_weight, step, hidden[rows])
+                grad_weight = _accumulate(grad_weight, products, hidden[rows])
         return (
             grad_hidden,
             None if grad_weight is None else grad_weight.to(weight.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
             *(None,) * 4,
         )
+
+
+def _logit_gradients(ctx: Any, product: Tensor, rows: slice, picks: slice, grad: Tensor) -> Tensor:
+    """[R, V] gradient of what the head gave at these rows, in float32 or better."""
+    _, _, bias, pick_row, targets, normaliser = ctx.saved_tensors
+    logits = _logits(product, bias, ctx.shape, keep=True)
+    local = pick_row[picks] - rows.start
+    weights = grad.new_zeros(len(logits)).index_add_(0, local, grad[picks])
+    through = ctx.shape.slope(logits)
+    step = logits.sub_(normaliser[rows, None]).exp_().mul_(-weights[:, None])
+    step.index_put_((local, targets[picks]), grad[picks], accumulate=True)
+    if through is not None:
+        step.mul_(through)
+    return step if ctx.shape.scale == 1.0 else step.mul_(ctx.shape.scale)
 
 
 def _accumulate(sum_so_far: Tensor | None, step: Tensor, hidden: Tensor) -> Tensor:
@@ -203,16 +219,17 @@ def _precise(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _chunks(num_rows: int, vocabulary: int, pick_row: Tensor, chunk_logits: int) -> list[Chunk]:
+def _chunks(rows: slice, vocabulary: int, pick_row: Tensor, chunk_logits: int) -> list[Chunk]:
     """Runs of rows whose logits fit the chunk, each with the run of picks that belongs to it."""
     size = max(1, chunk_logits // vocabulary)
-    edges = [*range(0, num_rows, size), num_rows]
+    edges = [*range(rows.start, rows.stop, size), rows.stop]
     bounds = torch.searchsorted(pick_row, torch.tensor(edges, device=pick_row.device)).tolist()
     return [(slice(edges[i], edges[i + 1]), slice(bounds[i], bounds[i + 1])) for i in range(len(edges) - 1)]
 
 
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, shape: LogitShape) -> Tensor:
-    logits = (hidden @ weight.T).to(_precise(hidden))
+def _logits(product: Tensor, bias: Tensor | None, shape: LogitShape, *, keep: bool) -> Tensor:
+    """The logits in float32 or better; `product` may be overwritten unless `keep`."""
+    logits = product.to(_precise(product), copy=keep)
     if bias is not None:
         logits += bias
     return shape.apply(logits)

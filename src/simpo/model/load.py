@@ -131,7 +131,9 @@ def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, se
     )
     try:
         with without_peft_warning():
-            policy.model = get_peft_model(policy.model, config)
+            # In the type of the model: no activation is cast for an adapted layer, and what bfloat16 cannot hold of an
+            # update is the optimizer's to keep.
+            policy.model = get_peft_model(policy.model, config, autocast_adapter_dtype=False)
     except ValueError as error:
         raise RecipeError(
             f"adapter.target {adapter.target!r}: {error}", fix="set adapter.target: all-linear"

@@ -218,6 +218,12 @@ class TrainRecipe(Section):
         description="`bf16` runs the forward under autocast; `bf16_matmul` keeps float32 tensors and lets a CPU with "
         "bfloat16 units multiply them in bfloat16. Log-softmax is float32 in every case.",
     )
+    rounding: Literal["master", "stochastic", "nearest"] | None = Field(
+        None,
+        description="How updates reach bfloat16 weights, which hold no change below 1/256 of themselves: through "
+        "float32 `master` copies in the optimizer (where nothing is said), rounded at random without copies "
+        "(`stochastic`, the least memory), or to the `nearest`, which loses small ones.",
+    )
     scorer: Literal["auto", "plain", "shared"] = Field(
         "auto",
         description="`shared` packs each prompt once and never holds all logits, `plain` pads; `auto` takes the "
@@ -274,7 +280,8 @@ class GuardRecipe(Section):
         description="Also look every k steps, besides the start, the evaluations and where the batches give cause.",
     )
     max_new_tokens: Count = Field(
-        128, description="Longest reply in tokens; four times as many where fewer replies end than at the start."
+        128,
+        description="Longest reply in tokens; four times as many where fewer replies end than at the start.",
     )
     stop_on_collapse: bool = Field(
         True, description="End a collapsing run with status 5 and its best checkpoint from before."
@@ -317,6 +324,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Recipe:
+        if self.train.rounding is not None and self.model.dtype != "bfloat16":
+            raise ValueError("train.rounding has no effect while model.dtype is float32: remove it")
         if self.method.reference == "adapter_off" and self.adapter.type == "none":
             raise ValueError("method.reference adapter_off needs an adapter: set adapter.type: lora")
         if not METHODS[self.method.name].pairwise:

@@ -24,11 +24,11 @@ def warnings_for(recipe: Recipe) -> list[str]:
             f"train.lr {train.lr:g} is high for a full fine-tune on preferences: the authors use 3e-7 to 1e-6 and "
             "report that 1e-5 can produce completely repetitive responses."
         )
-    if full and recipe.model.dtype == "bfloat16":
+    if full and recipe.model.dtype == "bfloat16" and train.rounding == "nearest":
         found.append(
-            "model.dtype bfloat16 rounds away what a full fine-tune learns: AdamW changes a weight by about train.lr, "
-            "and bfloat16 holds no change below 1/256 of it (at lr 1e-6, after 100 steps, 99 of 100 weights are as "
-            "they were). Set model.dtype: float32 with train.precision: bf16, or train an adapter."
+            "train.rounding nearest loses what a full fine-tune learns: AdamW changes a weight by about train.lr, and "
+            "bfloat16 holds no change below 1/256 of it (at lr 1e-6, after 100 steps, 99 of 100 weights are as "
+            "they were). Leave it out for float32 masters, or set train.rounding: stochastic."
         )
     if method.name in ("simpo", "simpo_hinge") and method.chosen_sft_weight > 0:
         found.append(

@@ -34,6 +34,7 @@ from simpo.runs.folder import RunFolder
 from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
 from simpo.train.accelerator import make_accelerator, run_scorer
 from simpo.train.advice import collapsed, first_knobs
+from simpo.train.allocator import keep_freed_memory
 from simpo.train.feedback import feedback_rates
 from simpo.train.guard import Guard, Look
 from simpo.train.optimizer import (
@@ -99,6 +100,8 @@ class Loop:
 
     def begin(self, checkpoint: Checkpoint | None, notes: Sequence[str] = ()) -> None:
         """Score the reference while the policy is still the starting one, then take up the checkpoint if any."""
+        if self.prepared.policy.device.type == "cpu":
+            keep_freed_memory()
         reset_peak_memory()
         policy, train = self.prepared.policy, self.recipe.train
         attach_adapter(self.recipe, policy, self.run.path)

@@ -11,16 +11,28 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from simpo.recipe import TrainRecipe
+from simpo.train.rounding import MasterAdamW, StochasticAdamW
 
 
 def make_optimizer(model: Any, recipe: TrainRecipe) -> torch.optim.AdamW:
-    """AdamW over the trained parameters; weight decay for matrices alone, not for biases and norms."""
+    """AdamW over the trained parameters; weight decay for matrices alone, not for biases and norms.
+
+    How an update reaches bfloat16 weights is `recipe.rounding`'s to say: through float32 masters unless it says
+    otherwise.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
+    kinds: dict[str, type[torch.optim.AdamW]] = {
+        "master": MasterAdamW,
+        "stochastic": StochasticAdamW,
+        "nearest": torch.optim.AdamW,
+    }
+    coarse = any(p.dtype == torch.bfloat16 for p in trained)
+    kind = kinds[recipe.rounding or "master"] if coarse else torch.optim.AdamW
+    return kind(
         [group for group in groups if group["params"]],
         lr=recipe.lr,
         betas=(recipe.adam_beta1, recipe.adam_beta2),
@@ -59,6 +71,8 @@ def save_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             tensors[f"{index}.{name}"] = torch.as_tensor(value).contiguous()
+    if isinstance(optimizer, MasterAdamW):
+        tensors |= {f"master.{index}": master.detach() for index, master in enumerate(optimizer.masters)}
     save_file(tensors, path)
 
 
@@ -69,6 +83,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
         index, _, leaf = name.partition(".")
         if index == "rng":
             _set_random_state(leaf, value)
+        elif index == "master":
+            if isinstance(optimizer, MasterAdamW):
+                optimizer.masters[int(leaf)].data.copy_(value)
         else:
             state.setdefault(int(index), {})[leaf] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -69,7 +69,8 @@ def train_step(
         losses.append(loss.detach())
         policies.append(policy.detach())
         baselines += [] if baseline is None else [baseline]
-    grad_norm = float(accelerator.clip_grad_norm_(model.parameters(), max_grad_norm))
+    updated = [weight for group in optimizer.param_groups for weight in group["params"]]
+    grad_norm = float(accelerator.clip_grad_norm_(updated, max_grad_norm))
     seen = torch.cat(losses).cpu().double()
     _require_finite(seen, concatenate(policies), groups)
     if not math.isfinite(grad_norm):

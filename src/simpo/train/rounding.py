@@ -1,0 +1,121 @@
+"""AdamW for bfloat16 weights, which hold no change below 1/256 of themselves: masters, or rounding at random."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class MasterAdamW(torch.optim.AdamW):
+    """AdamW on float32 masters of the weights; a step rounds them to the weights.
+
+    Gradients are summed in float32 too: each bfloat16 gradient is added to its master's as soon as a backward has made
+    it, and freed. So the sum over micro-batches does not depend on how a batch is cut, beyond the rounding of each one,
+    and the memory is that of training float32 weights under autocast. float32 weights among them are their own masters.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], **settings: Any) -> None:
+        self._lent: list[tuple[Tensor, Tensor]] = []
+        super().__init__([{**group, "params": [self._master(p) for p in group["params"]]} for group in params],
+                         **settings)  # fmt: skip
+
+    def _master(self, weight: Tensor) -> Tensor:
+        if weight.dtype == torch.float32:
+            return weight
+        master = torch.nn.Parameter(weight.detach().float())
+        self._lent.append((weight, master))
+        # Not kept alive by the weight: a model outlives an optimizer where several runs share it.
+        handle = weight.register_post_accumulate_grad_hook(_giving_to(weakref.ref(master)))  # type: ignore[no-untyped-call]
+        weakref.finalize(master, handle.remove)
+        return master
+
+    @property
+    def masters(self) -> list[Tensor]:
+        """The masters that are not the weights themselves, in the order of the parameters."""
+        return [master for _, master in self._lent]
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the masters from their gradients, and the weights from the masters."""
+        super().step(closure)
+        for weight, master in self._lent:
+            weight.copy_(master)
+
+
+def _giving_to(master: weakref.ref[Tensor]) -> Any:
+    @torch.no_grad()
+    def give(weight: Tensor) -> None:
+        found, gradient = master(), weight.grad
+        if found is None or gradient is None:
+            return
+        if found.grad is None:
+            found.grad = gradient.float()
+        else:
+            found.grad += gradient
+        weight.grad = None
+
+    return give
+
+
+class StochasticAdamW(torch.optim.AdamW):
+    """AdamW that rounds bfloat16 weights and second moments up or down at random, right on average.
+
+    No masters: weights, gradients and both moments take 8 bytes a weight where masters take 18. A change too small to
+    be held is made with the probability that it has of the step between two neighbours, so that many of them add up
+    (Gupta et al. 2015, arXiv:1502.02551; for AdamW Zamirai et al. 2020, arXiv:2010.06192). The draws come from torch's
+    generator of the device, whose state a checkpoint holds.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update each weight in float32 and round it back."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group)
+
+    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        state["step"] += 1
+        beta1, beta2 = group["betas"]
+        for part in _parts(weight, gradient, state["exp_avg"], state["exp_avg_sq"]):
+            precise = [tensor.float() for tensor in part]
+            torch._fused_adamw_(
+                [precise[0]], [precise[1]], [precise[2]], [precise[3]], [], [state["step"]], lr=group["lr"],
+                beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"], eps=group["eps"],
+                amsgrad=False, maximize=False,
+            )  # fmt: skip
+            for held, value in zip(part, precise, strict=True):
+                if held.dtype == torch.float32:
+                    held.copy_(value)
+                elif held is not part[1]:
+                    held.copy_(round_at_random(value))
+
+
+# Weights updated at once: float32 copies of so many are held, not of a whole embedding.
+_PART = 2**22
+
+
+def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Views of the same places of tensors of one shape."""
+    return zip(*(torch.split(tensor.view(-1), _PART) for tensor in tensors), strict=True)
+
+
+def round_at_random(value: Tensor) -> Tensor:
+    """float32 to bfloat16, up or down with the probabilities that make it right on average; writes over `value`.
+
+    A float32 whose lower 16 bits are random is carried into the upper 16 just as often as its own lower bits say. The
+    numbers that bfloat16 holds, infinities and NaN stay what they are.
+    """
+    finite = torch.isfinite(value)
+    bits = value.view(torch.int32)
+    noise = torch.randint(0, 2**16, bits.shape, dtype=torch.int32, device=value.device)
+    rounded = torch.where(finite, (bits + noise) & -(2**16), bits)
+    return rounded.view(torch.float32).to(torch.bfloat16)
