@@ -16,6 +16,7 @@ import pytest
 
 from simpo.data import unpack
 from simpo.data.read import RowStream, iter_rows, read_rows
+from simpo.errors import DataError
 from simpo.records import Dropped
 from tests.data.written import GOOD, LINE, error_of, put, texts
 
@@ -152,6 +153,21 @@ def test_a_file_that_was_cut_short_is_an_error_or_all_that_is_left_of_it(
     }[kind]()
     message = error_of(put(tmp_path, whole[: int(len(whole) * share)], "a"), on_bad_row="drop")
     assert message.startswith("a: ") or message.startswith("a:1: not a valid JSON array")
+
+
+@pytest.mark.parametrize("kind", ["arrow", "stream"])
+@pytest.mark.parametrize("byte", [0x00, 0x7F, 0xFF])
+def test_no_byte_of_an_arrow_file_leads_out_of_it(kind: str, byte: int, tmp_path: Path) -> None:
+    # Arrow itself believes any offset: a wrong one made Python's text of a negative length.
+    whole = bytearray(table(kind))
+    for place in range(8, len(whole), 5):
+        spoilt = bytes([*whole[:place], byte, *whole[place + 1 :]])
+        try:
+            dataset = read_rows(put(tmp_path, spoilt, "a.arrow"), on_bad_row="drop", format="trl_standard")
+        except DataError as error:
+            assert str(error).startswith(f"{tmp_path}/a.arrow")
+        else:
+            assert len(dataset.rows) + len(dataset.dropped) <= 2
 
 
 # What is no file

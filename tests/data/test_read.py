@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from simpo.data.read import read_rows
+from simpo.errors import DataError
 from tests.data.written import GOOD, LINE, error_of, put, texts
 
 
@@ -157,3 +158,36 @@ def test_a_path_that_exists_is_never_asked_of_the_hub(
     (tmp_path / "org").mkdir()
     put(tmp_path / "org", LINE, "pairs")
     assert len(read_rows("org/pairs").rows) == 1
+
+
+def test_a_data_set_that_was_saved_to_disk_is_read_with_all_its_files(tmp_path: Path) -> None:
+    import datasets
+
+    rows = [{**GOOD, "chosen": f"reply {index}"} for index in range(10)]
+    made = datasets.Dataset.from_list(rows)
+    made.save_to_disk(tmp_path / "saved", num_shards=3)
+    dataset = read_rows(tmp_path / "saved")
+    assert [row.completions[0] for row in dataset.rows] == [row["chosen"] for row in rows]
+    assert [path.name for path in dataset.files] == [f"data-0000{index}-of-00003.arrow" for index in range(3)]
+    assert str(dataset.rows[9].source) == f"{tmp_path}/saved/data-00002-of-00003.arrow:3"
+
+
+def test_of_a_saved_data_set_of_several_splits_one_is_asked_for(tmp_path: Path) -> None:
+    import datasets
+
+    made = datasets.Dataset.from_list([GOOD] * 2)
+    datasets.DatasetDict({"train": made, "test": made}).save_to_disk(tmp_path / "saved")
+    message = error_of(tmp_path / "saved")
+    assert message == "saved: a folder, not a file\n  fix: name one of its splits: saved/train, saved/test"
+    assert len(read_rows(tmp_path / "saved" / "train").rows) == 2
+
+
+@pytest.mark.parametrize("said", ["", "[]", "{", '{"_data_files": []}', '{"_data_files": [{"filename": 3}]}'])
+def test_a_saved_data_set_that_names_no_files_is_an_error(said: str, tmp_path: Path) -> None:
+    put(tmp_path, said, "state.json")
+    with pytest.raises(DataError) as error:
+        read_rows(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path}/state.json: ")
+    put(tmp_path, '{"_data_files": [{"filename": "gone.arrow"}]}', "state.json")
+    with pytest.raises(DataError, match=r"gone\.arrow: no such file"):
+        read_rows(tmp_path)

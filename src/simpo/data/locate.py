@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import difflib
 import glob
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from simpo.data.files import SUFFIXES
 from simpo.data.reasons import shown
-from simpo.data.tables import NumberedRow
+from simpo.data.tables import NumberedRow, table_rows
 from simpo.errors import DataError
 
+_ROWS_AT_ONCE = 1024
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[^:/]\S*)?")
 _PACKINGS = (".gz", ".zst")
+# What `datasets` writes beside the Arrow files of a data set, and of a folder of several splits.
+_SAVED, _SAVED_SPLITS = "state.json", "dataset_dict.json"
 
 
 def locate(specs: Sequence[str]) -> list[Path | str]:
@@ -33,12 +38,19 @@ def locate(specs: Sequence[str]) -> list[Path | str]:
 
 
 def _located(spec: str) -> list[Path | str]:
-    """One local path, those that a pattern matches, or the hub id that the text is when no such path exists."""
+    """One local path (of a saved data set its files), those that a pattern matches, or the hub id that the text is.
+
+    A path that exists is never a hub id.
+    """
     path = Path(os.path.expanduser(spec))
     try:
         if path.is_dir():
+            if (path / _SAVED).is_file():
+                return [*_saved(path)]
             inside = sorted(one.name for one in path.iterdir() if one.suffixes and _is_data(one.name))
             fix = f"name its files, for example {path / inside[0]}" if inside else "name a file"
+            if (path / _SAVED_SPLITS).is_file():
+                fix = f"name one of its splits: {', '.join(str(path / split) for split in _splits(path)) or 'none'}"
             raise DataError("a folder, not a file", where=spec or "''", fix=fix)
         # os.stat and not Path.exists, which takes a folder that may not be entered for a missing file.
         path.stat()
@@ -63,6 +75,28 @@ def _located(spec: str) -> list[Path | str]:
     )
 
 
+def _saved(folder: Path) -> list[Path]:
+    """The files of a data set that `datasets` has saved to disk, in the order of its rows."""
+    files = _said(folder / _SAVED, "_data_files")
+    names = [one.get("filename") if isinstance(one, dict) else None for one in files]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise DataError("does not name the files of the data set", where=str(folder / _SAVED))
+    return [folder / str(name) for name in names]
+
+
+def _splits(folder: Path) -> list[str]:
+    return [split for split in _said(folder / _SAVED_SPLITS, "splits") if isinstance(split, str)]
+
+
+def _said(path: Path, key: str) -> list[Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot be read: {error}", where=str(path)) from error
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
+
+
 def _is_data(name: str) -> bool:
     return name.endswith((*SUFFIXES, ".txt", *_PACKINGS))
 
@@ -70,6 +104,7 @@ def _is_data(name: str) -> bool:
 def hub_rows(spec: str) -> Iterator[NumberedRow]:
     """The rows of a hub id `org/name` or `org/name:split`."""
     import datasets
+    import pyarrow as pa
     from datasets.exceptions import DatasetsError
 
     name, _, split = spec.partition(":")
@@ -82,4 +117,9 @@ def hub_rows(spec: str) -> Iterator[NumberedRow]:
             where=spec,
             fix="check the name, the split (`org/name:split`) and the connection, or download it and give the files",
         ) from error
-    yield from enumerate(rows, 1)
+    try:
+        yield from table_rows(
+            batch for part in rows.with_format("arrow").iter(_ROWS_AT_ONCE) for batch in part.to_batches()
+        )
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"the copy of the data set here is damaged: {error}", where=spec) from error

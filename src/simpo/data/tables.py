@@ -37,7 +37,7 @@ def parquet_rows(source: Path, name: str) -> Iterator[NumberedRow]:
     try:
         with pq.ParquetFile(source, buffer_size=1 << 16) as file:
             _refuse_twice(file.schema_arrow.names, name)
-            yield from _numbered(file.iter_batches(batch_size=_SLICE))
+            yield from table_rows(file.iter_batches(batch_size=_SLICE))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"not a valid Parquet file: {_first_line(error)}", where=name) from error
 
@@ -58,7 +58,7 @@ def arrow_rows(source: Path, name: str) -> Iterator[NumberedRow]:
                 )
             batches = _arrow_batches(file, head)
             _refuse_twice(next(batches), name)
-            yield from _numbered(batches)
+            yield from table_rows(batches)
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError) as error:
         raise DataError(f"not a valid Arrow file: {_first_line(error)}", where=name) from error
 
@@ -77,9 +77,11 @@ def _arrow_batches(file: Any, head: bytes) -> Iterator[Any]:
             yield from reader
 
 
-def _numbered(batches: Iterable[Any]) -> Iterator[NumberedRow]:
+def table_rows(batches: Iterable[Any]) -> Iterator[NumberedRow]:
+    """The rows of Arrow's record batches, a few at a time; a value that Python cannot hold costs its row."""
     number = 0
     for batch in batches:
+        batch.validate()  # a damaged file may say that it holds any number of rows
         for start in range(0, batch.num_rows, _SLICE):
             for row in _rows_of(batch.slice(start, _SLICE)):
                 number += 1
@@ -88,10 +90,12 @@ def _numbered(batches: Iterable[Any]) -> Iterator[NumberedRow]:
 
 def _rows_of(batch: Any) -> list[dict[str, Any] | BadRow]:
     try:
+        # Arrow takes a damaged file at its word: what its offsets point at may be anywhere.
+        batch.validate(full=True)
         rows: list[dict[str, Any] | BadRow] = batch.to_pylist()
-    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date beyond Python's
+    except (ValueError, OverflowError) as error:  # also text that is not UTF-8, a date beyond Python's
         if batch.num_rows == 1:
-            reason = "bad_encoding" if isinstance(error, UnicodeError) else "wrong_type"
+            reason = "bad_encoding" if "utf" in str(error).lower() else "wrong_type"
             return [BadRow(reason, f"a value that cannot be read: {_first_line(error)}")]
         return [row for index in range(batch.num_rows) for row in _rows_of(batch.slice(index, 1))]
     return [_without_nulls(row) for row in rows] if "tool" in str(batch.schema) else rows
