@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,10 @@ import pytest
 from simpo.errors import DataError, RecipeError
 from simpo.report.build import build_report
 from simpo.runs.folder import write_json, write_json_lines
+from tests.report.page import HOSTILE, Page
 from tests.report.synthetic_run import edit_json, evaluation, pair_scores, reply, write_run, write_sft_run
 
 SECTIONS = ["figures", "curves", "strata", "lengths", "replies", "tokens", "data", "method", "lineage"]
-HOSTILE = (
-    "</pre></style></title><script>alert(1)</script><img src=x onerror=alert(1)>"
-    "\"' $x_{1}$ {{7*7}} \u202e\x00\ud800"
-)
-
-
-class Page(HTMLParser):
-    """The page as a browser sees it: ids of sections, tags with attributes, text."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.pieces: list[str] = []
-        self.size = path.stat().st_size
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        self.text = "".join(self.pieces)
-        self.words = " ".join(" ".join(self.pieces).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.pieces.append(data)
-
-    @property
-    def sections(self) -> list[str | None]:
-        return [attributes.get("id") for tag, attributes in self.tags if tag == "section"]
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +57,8 @@ def test_the_report_of_a_whole_run_has_every_section(full: Path) -> None:
 
 
 def test_the_report_is_one_file_that_fetches_nothing(page: Page) -> None:
-    assert page.size < 2_000_000
-    assert not re.search(r"https?:|//\w|@import|url\((?!#)", page.source)
-    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & {
-        tag for tag, _ in page.tags
-    }
-    for _, attributes in page.tags:
-        assert not {key for key in attributes if key.startswith("on") or key in ("src", "srcset", "action")}
-        assert (attributes.get("href") or "#").startswith("#")
+    page.require_self_contained()
+    assert not re.search(r"https?:|//\w", page.source)
 
 
 def test_the_same_folder_gives_the_same_bytes(run: Path) -> None:
@@ -106,18 +69,12 @@ def test_the_same_folder_gives_the_same_bytes(run: Path) -> None:
 def test_charts_take_their_colours_and_fonts_from_the_page(page: Page) -> None:
     source = page.source
     charts = "".join(re.findall(r"<svg.*?</svg>", source, flags=re.S))
-    assert "@media (prefers-color-scheme: dark)" in source
+    assert "(prefers-color-scheme: dark)" in source
     assert "var(--before)" in charts and "var(--after)" in charts and "var(--ink)" in charts
     assert not re.search(r"#[0-9a-f]{6}", charts)
     assert "font-family" not in charts and "DejaVu" not in charts
     for name in set(re.findall(r"var\((--[\w-]+)\)", source)):
         assert f"{name}:" in source, name
-
-
-def test_no_id_is_used_twice_and_every_reference_has_its_target(page: Page) -> None:
-    ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
-    assert len(ids) == len(set(ids))
-    assert set(re.findall(r"url\(#([\w-]+)\)", page.source)) <= set(ids)
 
 
 def test_hostile_text_is_shown_and_never_obeyed(run: Path) -> None:

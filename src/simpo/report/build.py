@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from simpo.report import figures, provenance
 from simpo.report.formula import formula
 from simpo.report.headline import headline
-from simpo.report.samples import clip_reply, samples
+from simpo.report.pages import render, write_page
+from simpo.report.samples import samples
 from simpo.report.source import RunSource, read_source
 from simpo.report.summary import other_rows
 from simpo.report.tokens import knows_logps, renderings
-from simpo.report.words import keep_units, number
-from simpo.runs.folder import RunFolder, write_atomic
+from simpo.runs.folder import RunFolder
 
 
 def build_report(run: Path) -> Path:
@@ -26,15 +24,14 @@ def build_report(run: Path) -> Path:
     """
     source = read_source(run)
     path = RunFolder(run).report_path
-    # A lone surrogate, which JSON can carry and UTF-8 cannot, becomes a question mark.
-    write_atomic(path, render_report(source).encode("utf-8", errors="replace"))
+    write_page(path, render_report(source))
     return path
 
 
 def render_report(source: RunSource) -> str:
     """The page as text."""
-    template = _environment().get_template("report.html")
-    return template.render(
+    return render(
+        "report.html",
         head=headline(source),
         others=other_rows(source),
         curves=figures.curves(source),
@@ -56,15 +53,3 @@ def render_report(source: RunSource) -> str:
         created=str(source.run.get("created", "")),
         version=str(source.run.get("simpo_version", "")),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("simpo.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(clip_reply=clip_reply, number=number, keep_units=keep_units)
-    return environment

@@ -52,7 +52,7 @@ def line_chart(name: str, series: Sequence[Series], *, unit: str, description: s
     than 40 points is drawn faint, with its running mean over it.
     """
     with theme():
-        figure, axes = _panel(WIDTH, 200, left=52)
+        figure, axes = panel(WIDTH, 200, left=52)
         axes.set_title(unit, pad=6)
         axes.set_xlabel("optimizer step", loc="right", labelpad=2)
         for curve in series:
@@ -67,7 +67,7 @@ def line_chart(name: str, series: Sequence[Series], *, unit: str, description: s
 def interval_chart(name: str, rows: Sequence[IntervalRow], *, description: str) -> Markup:
     """Accuracy with its interval, before (hollow) and after (filled), one row a stratum; chance is dashed."""
     with theme():
-        figure, axes = _panel(WIDTH, 48 * len(rows) + 44, left=8, top=8)
+        figure, axes = panel(WIDTH, 48 * len(rows) + 44, left=8, top=8)
         axes.grid(visible=False)
         for place, row in enumerate(rows):
             axes.axhline(place, color=GRID, linewidth=0.8, zorder=0)
@@ -99,7 +99,7 @@ def distribution_chart(
         figure = canvas(380, 110 * len(present) + 30)
         for place, (title, values, colour) in enumerate(present):
             bottom = (len(present) - 1 - place) * 110 + 42
-            axes = _axes(figure, left=46, bottom=bottom, width=324, height=74)
+            axes = axes_at(figure, left=46, bottom=bottom, width=324, height=74)
             _histogram(axes, np.minimum(values, edges[-1]), edges, colour, title)
             axes.axvline(float(np.median(values)), color=INK, linewidth=1.4)
             axes.tick_params(labelbottom=place == len(present) - 1)
@@ -132,7 +132,7 @@ def running_mean(values: Floats) -> Floats:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _axes(figure: Figure, *, left: float, bottom: float, width: float, height: float) -> Axes:
+def axes_at(figure: Figure, *, left: float, bottom: float, width: float, height: float) -> Axes:
     """Axes placed in pixels from the lower left corner."""
     total_width, total_height = figure.get_size_inches() * 72
     return figure.add_axes(
@@ -140,9 +140,9 @@ def _axes(figure: Figure, *, left: float, bottom: float, width: float, height: f
     )
 
 
-def _panel(width: int, height: int, *, left: int, top: int = 24) -> tuple[Figure, Axes]:
+def panel(width: int, height: int, *, left: int, top: int = 24) -> tuple[Figure, Axes]:
     figure = canvas(width, height)
-    return figure, _axes(figure, left=left, bottom=36, width=width - left - 10, height=height - 36 - top)
+    return figure, axes_at(figure, left=left, bottom=36, width=width - left - 10, height=height - 36 - top)
 
 
 def _draw(axes: Axes, curve: Series) -> None:

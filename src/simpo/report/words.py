@@ -6,6 +6,12 @@ import math
 
 NOTHING = "\N{EN DASH}"
 
+# Signs that a page would hide or obey: controls become their pictures, those that reorder or vanish their numbers.
+_HIDDEN = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t\r"} | {0x7F: "\u2421"}
+_HIDDEN |= {
+    code: f"[U+{code:04X}]" for code in (0xAD, 0x200B, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -91,6 +97,11 @@ def short_hash(value: str) -> str:
 def last_name(path: str) -> str:
     """The last part of a path or hub id."""
     return path.rstrip("/").rpartition("/")[2] or path
+
+
+def visible(text: str) -> str:
+    """The text with what cannot be seen, or would reorder its line, made visible."""
+    return text.translate(_HIDDEN)
 
 
 def keep_units(text: str) -> str:

@@ -1,0 +1,189 @@
+"""The charts of an audit: lengths of both sides, what length alone decides, how wide the votes agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
+
+from simpo.report.audit_source import CurvePoint, MarginShare
+from simpo.report.charts import panel
+from simpo.report.source import Estimate
+from simpo.report.svg import AFTER, BEFORE, GRID, INK, MUTED, PAPER, label, theme, to_svg
+from simpo.report.words import count, whole
+
+MAX_DOTS = 1500
+WIDTH = 360
+
+
+@dataclass(frozen=True, slots=True)
+class ShareRow:
+    """One line of a chart of shares: a name, the share with its interval, and on how much it stands."""
+
+    name: str
+    estimate: Estimate
+    note: str = ""
+    strong: bool = False
+
+
+def length_scatter(
+    name: str, lengths: Sequence[tuple[float, float]], *, description: str, corners: tuple[str, str]
+) -> Markup:
+    """One dot a pair, rejected length across and chosen length up, in characters on log axes; equal is the diagonal.
+
+    corners: what is written above the diagonal, where the chosen side is longer, and below it.
+    """
+    shown = lengths[:: math.ceil(len(lengths) / MAX_DOTS)] if len(lengths) > MAX_DOTS else lengths
+    values = np.maximum(np.asarray(shown, float), 1.0)
+    low, high = float(values.min()) / 1.3, float(values.max()) * 1.3
+    with theme():
+        figure, axes = panel(WIDTH, 344, left=56)
+        axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+        axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+        chosen_longer = values[:, 0] > values[:, 1]
+        for part, colour in ((~chosen_longer, BEFORE), (chosen_longer, AFTER)):
+            axes.plot(
+                values[part, 1],
+                values[part, 0],
+                linestyle="",
+                marker="o",
+                markersize=3.6,
+                markerfacecolor=colour,
+                markeredgewidth=0,
+                alpha=0.45,
+            )
+        for text, place, side in ((corners[0], (0.02, 0.98), "left"), (corners[1], (0.98, 0.02), "right")):
+            axes.text(
+                *place,
+                label(text, 44),
+                transform=axes.transAxes,
+                ha=side,
+                va="top" if side == "left" else "bottom",
+                color=AFTER if side == "left" else BEFORE,
+            )
+        _log_ticks(axes)
+        axes.set_title("chosen, characters", pad=6)
+        axes.set_xlabel("rejected, characters", loc="right", labelpad=2)
+        return to_svg(figure, name, description)
+
+
+def _log_ticks(axes: Axes) -> None:
+    low, high = axes.get_xlim()
+    steps = [10.0**power * lead for power in range(7) for lead in (1, 3)]
+    ticks = [step for step in steps if low <= step <= high]
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ticks)
+        axis.set_major_formatter(FuncFormatter(lambda value, _: whole(value)))
+        axis.set_minor_locator(NullLocator())
+
+
+def win_curve(name: str, points: Sequence[CurvePoint], *, description: str) -> Markup:
+    """How often the longer reply is the chosen one, over how many times as long it is; the band is the interval."""
+    ordered = sorted(points, key=lambda point: point.log_ratio)
+    x = [point.log_ratio for point in ordered]
+    y = [100 * point.value for point in ordered]
+    low = [100 * (point.value if point.low is None else point.low) for point in ordered]
+    high = [100 * (point.value if point.high is None else point.high) for point in ordered]
+    with theme():
+        figure, axes = panel(WIDTH, 344, left=44)
+        axes.axhline(50, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
+        axes.fill_between(x, low, high, color=AFTER, alpha=0.18, linewidth=0)
+        axes.plot(x, y, color=AFTER, marker="o", markersize=6, markeredgecolor=PAPER)
+        axes.set_ylim(min(0.0, *low), 103)
+        axes.yaxis.set_major_locator(MultipleLocator(25))
+        _ratio_ticks(axes)
+        axes.set_title("% of pairs in which the first reply is the chosen one", pad=6)
+        axes.set_xlabel("times as long as the other reply", loc="right", labelpad=2)
+        return to_svg(figure, name, description)
+
+
+def _ratio_ticks(axes: Axes) -> None:
+    """Ratios in words that need no logarithm: a quarter, half, equal, twice."""
+    low, high = axes.get_xlim()
+    powers = range(math.floor(low / math.log(2)), math.ceil(high / math.log(2)) + 1)
+    step = max(1, math.ceil(len(powers) / 7))
+    ticks = [
+        power * math.log(2)
+        for power in powers
+        if power % step == 0 and low - 0.05 <= power * math.log(2) <= high + 0.05
+    ]
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _ratio(value)))
+
+
+def _ratio(log_ratio: float) -> str:
+    power = round(log_ratio / math.log(2))
+    return whole(2**power) if power >= 0 else f"1/{2**-power}"
+
+
+def share_chart(
+    name: str, rows: Sequence[ShareRow], *, unit: str, even: float | None, description: str
+) -> Markup:
+    """Shares with their intervals, one line each; the value of chance is dashed where there is one."""
+    ends = [100 * value for row in rows for value in _ends(row.estimate)]
+    low, high = min([*ends, 100 * (even or 0.5)]), max([*ends, 100 * (even or 0.5)])
+    with theme():
+        figure, axes = panel(WIDTH, 44 * len(rows) + 44, left=8, top=8)
+        axes.grid(visible=False)
+        across = axes.get_yaxis_transform()
+        for place, row in enumerate(rows):
+            colour = BEFORE if row.strong else AFTER
+            axes.axhline(place, color=GRID, linewidth=0.8, zorder=0)
+            if even is not None:
+                dashes = (0, (2, 2))
+                axes.plot(
+                    [100 * even] * 2, [place - 0.2, place + 0.28], color=MUTED, linewidth=1, linestyle=dashes
+                )
+            first, last = min(_ends(row.estimate)), max(_ends(row.estimate))
+            axes.plot([100 * first, 100 * last], [place, place], color=colour, linewidth=2)
+            axes.plot([100 * row.estimate.value], [place], color=colour, marker="o", markersize=7)
+            axes.text(0, place - 0.26, label(row.name, 34), transform=across, ha="left", va="bottom")
+            axes.text(1, place - 0.26, row.note, transform=across, ha="right", va="bottom", color=MUTED)
+        axes.set_xlim(max(low - 5, -2), min(high + 5, 102))
+        axes.set_ylim(len(rows) - 0.6, -0.75)
+        axes.yaxis.set_major_locator(NullLocator())
+        axes.set_xlabel(unit, loc="right", labelpad=2)
+        return to_svg(figure, name, description)
+
+
+def _ends(estimate: Estimate) -> list[float]:
+    return [value for value in (estimate.low, estimate.value, estimate.high) if value is not None]
+
+
+def margin_chart(name: str, margins: Sequence[MarginShare], *, description: str) -> Markup:
+    """How many items were decided by which margin of the votes, from unanimous to split, as bars."""
+    ordered = sorted(margins, key=lambda each: -each.margin)
+    with theme():
+        figure, axes = panel(WIDTH, 34 * len(ordered) + 24, left=112, top=4)
+        axes.grid(visible=False)
+        for place, each in enumerate(ordered):
+            axes.barh(place, 100 * each.share, height=0.62, color=AFTER, alpha=0.35 + 0.5 * each.margin)
+            axes.text(
+                100 * each.share,
+                place,
+                f"  {100 * each.share:.0f} %, {count(each.items, 'item')}",
+                va="center",
+                ha="left",
+                color=MUTED,
+            )
+        axes.set_yticks(range(len(ordered)), [_margin_word(each.margin) for each in ordered])
+        for text in axes.get_yticklabels():
+            text.set_color(INK)
+        axes.set_ylim(len(ordered) - 0.5, -0.6)
+        axes.set_xlim(0, 140)
+        axes.xaxis.set_major_locator(NullLocator())
+        axes.spines["bottom"].set_visible(False)
+        return to_svg(figure, name, description)
+
+
+def _margin_word(margin: float) -> str:
+    if margin >= 1:
+        return "unanimous"
+    if margin <= 0:
+        return "split"
+    return f"margin {margin:.2f}"

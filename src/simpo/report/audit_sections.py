@@ -1,0 +1,209 @@
+"""The drawn parts of an audit's page: length, and how far the annotators agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from simpo.report.audit_charts import ShareRow, length_scatter, margin_chart, share_chart, win_curve
+from simpo.report.audit_source import (
+    AgreementFigures,
+    AnnotatorRow,
+    AuditFile,
+    AuditFinding,
+    LengthFigures,
+    PositionFigures,
+    TurnedFigures,
+    figures_of,
+)
+from simpo.report.audit_views import plain_figures, spoken
+from simpo.report.figures import Chart
+from simpo.report.source import Estimate
+from simpo.report.words import NOTHING, count, number, number_range, percent, percent_range, whole
+
+MAX_ANNOTATORS = 20
+LENGTH_KINDS = ("length_bias", "length")
+CHOSEN_LONGER_OR_NOT = (("after", "chosen longer"), ("before", "rejected longer"))
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatorView:
+    """One line of the table of annotators; shares as text, with their intervals."""
+
+    name: str
+    votes: str
+    agreement: tuple[str, str]
+    first: tuple[str, str]
+    longer: tuple[str, str]
+    flags: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSection:
+    """What the votes say of each other: words, charts, and a line for each annotator."""
+
+    facts: tuple[tuple[str, str], ...]
+    charts: tuple[Chart, ...]
+    annotators: tuple[AnnotatorView, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class LengthSection:
+    """What length alone decides: the finding's sentence, its figures and two charts."""
+
+    title: str
+    action: str
+    facts: tuple[tuple[str, str], ...]
+    charts: tuple[Chart, ...]
+
+
+def length_section(audit: AuditFile) -> LengthSection | None:
+    """The section on length; None where the audit has no finding with lengths."""
+    found = next(_length_findings(audit), None)
+    if found is None:
+        return None
+    finding, figures = found
+    return LengthSection(
+        finding.title,
+        finding.action,
+        tuple(plain_figures(finding.figures)),
+        tuple(_length_charts(figures)),
+    )
+
+
+def _length_findings(audit: AuditFile) -> Iterator[tuple[AuditFinding, LengthFigures]]:
+    for kind in LENGTH_KINDS:
+        figures = figures_of(audit, kind, LengthFigures)
+        for finding in audit.findings:
+            if finding.kind == kind and figures is not None and (figures.scatter or figures.curve):
+                yield finding, figures
+
+
+def _length_charts(figures: LengthFigures) -> Iterator[Chart]:
+    if figures.scatter:
+        longer = sum(chosen > rejected for chosen, rejected in figures.scatter)
+        shorter = sum(chosen < rejected for chosen, rejected in figures.scatter)
+        of = len(figures.scatter)
+        svg = length_scatter(
+            "lengths",
+            figures.scatter,
+            corners=(
+                f"chosen longer, {percent(longer / of, 0)}",
+                f"rejected longer, {percent(shorter / of, 0)}",
+            ),
+            description="Length of the chosen against the rejected completion, one dot a pair",
+        )
+        note = f"{count(of, 'pair')}. On the dashed line both sides are equally long."
+        yield Chart("Length of both sides", svg, CHOSEN_LONGER_OR_NOT, note)
+    if len(figures.curve) > 1:
+        svg = win_curve(
+            "win-curve",
+            figures.curve,
+            description="Share of pairs won, by how many times as long the reply is as the other",
+        )
+        note = "Band: 95 % interval. A flat line at 50 % would mean that length tells nothing."
+        yield Chart("Does length win?", svg, (), note)
+
+
+def label_section(audit: AuditFile) -> LabelSection | None:
+    """The section on labels; None where no annotator is named in the data."""
+    agreement = figures_of(audit, "agreement", AgreementFigures)
+    position = figures_of(audit, "position_bias", PositionFigures)
+    turned = figures_of(audit, "order_turns_verdict", TurnedFigures)
+    if agreement is None and position is None and turned is None:
+        return None
+    people = agreement.annotators if agreement else ()
+    rest = len(people) - MAX_ANNOTATORS
+    return LabelSection(
+        tuple(_label_facts(agreement, position, turned)),
+        tuple(_label_charts(agreement, position)),
+        tuple(_annotator(row) for row in people[:MAX_ANNOTATORS]),
+        f"{count(rest, 'annotator')} with fewer votes are left out here; the JSON has them."
+        if rest > 0
+        else "",
+    )
+
+
+def _label_facts(
+    agreement: AgreementFigures | None, position: PositionFigures | None, turned: TurnedFigures | None
+) -> Iterator[tuple[str, str]]:
+    if agreement is not None:
+        yield "votes", f"{whole(agreement.num_votes)} of {count(agreement.num_annotators, 'annotator')}"
+        yield "items with two votes or more", whole(agreement.num_items_with_two)
+        if agreement.alpha is not None:
+            yield "Krippendorff's alpha", _coefficient(agreement.alpha)
+        kappa = agreement.kappa
+        if kappa is not None and kappa.value is not None:
+            estimate = Estimate(value=kappa.value, low=kappa.low, high=kappa.high)
+            yield f"{kappa.name}'s kappa", _coefficient(estimate)
+    if position is not None:
+        yield "the reply shown first wins", _estimate(position.first)
+        if position.within_items is not None:
+            yield "the same, within items shown in both orders", _estimate(position.within_items)
+    if turned is not None:
+        yield "verdicts that turn with the order", _estimate(turned.turned)
+
+
+def _coefficient(estimate: Estimate) -> str:
+    interval = number_range(estimate.low, estimate.high)
+    return f"{number(estimate.value)}{f' ({interval})' if interval else ''}"
+
+
+def _estimate(estimate: Estimate) -> str:
+    interval = percent_range(estimate.low, estimate.high)
+    return f"{percent(estimate.value)}{f' ({interval})' if interval else ''}"
+
+
+def _label_charts(agreement: AgreementFigures | None, position: PositionFigures | None) -> Iterator[Chart]:
+    if agreement is not None and agreement.margins:
+        svg = margin_chart(
+            "margins", agreement.margins, description="Items by how clear the majority of their votes is"
+        )
+        yield Chart("How clear is the majority?", svg, (), "Items with two votes or more.")
+    people = agreement.annotators[:MAX_ANNOTATORS] if agreement else ()
+    agreeing = [_share_row(row, row.agreement, "weak") for row in people if row.agreement]
+    if agreeing:
+        svg = share_chart(
+            "agreement",
+            agreeing,
+            unit="% of votes",
+            even=None,
+            description="Each annotator's agreement with the majority of the others",
+        )
+        yield Chart("Agreement with the others", svg)
+    first = [_share_row(row, row.first, "one_sided") for row in people if row.first]
+    if position is not None:
+        first.insert(0, ShareRow("everyone", position.first, "", position.beyond_chance))
+    if first:
+        svg = share_chart(
+            "position",
+            first,
+            unit="% of votes for the reply shown first",
+            even=0.5,
+            description="How often each annotator takes the reply shown first",
+        )
+        yield Chart("Does the first reply win?", svg, (), "Dashed: no liking for either place.")
+
+
+def _share_row(row: AnnotatorRow, estimate: Estimate | None, flag: str) -> ShareRow:
+    assert estimate is not None
+    strong = any(each.startswith(flag) for each in row.flags)
+    return ShareRow(row.annotator, estimate, count(row.votes, "vote"), strong)
+
+
+def _annotator(row: AnnotatorRow) -> AnnotatorView:
+    return AnnotatorView(
+        row.annotator,
+        whole(row.votes),
+        _cell(row.agreement),
+        _cell(row.first),
+        _cell(row.longer),
+        ", ".join(spoken(flag).removesuffix(" annotator") for flag in row.flags),
+    )
+
+
+def _cell(estimate: Estimate | None) -> tuple[str, str]:
+    if estimate is None:
+        return NOTHING, ""
+    return percent(estimate.value, 0), percent_range(estimate.low, estimate.high)

@@ -1,0 +1,331 @@
+"""An audit in a person's words: the top of its page, its findings, its examples, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from simpo.report.audit_source import (
+    SEVERITIES,
+    AgreementFigures,
+    AuditExample,
+    AuditFile,
+    AuditFinding,
+    LengthFigures,
+    figures_of,
+)
+from simpo.report.diff import Difference, difference
+from simpo.report.words import (
+    NOTHING,
+    count,
+    duration,
+    last_name,
+    number,
+    number_range,
+    percent,
+    percent_range,
+    whole,
+)
+
+STATES = {
+    "fit": ("fit", "Fit to train on"),
+    "repair": ("repair", "Fit after repairs"),
+    "unfit": ("unfit", "Not fit"),
+}
+SUITS = {True: "yes", False: "no", None: "cannot tell"}
+# Findings whose figures are drawn in a section of their own.
+SECTIONS = {
+    "agreement": "labels",
+    "position_bias": "labels",
+    "order_turns_verdict": "labels",
+    "length_bias": "length",
+}
+RECIPES = {"simpo": "simpo-lora", "dpo": "dpo", "dpo-norm": "dpo-norm"}
+MAX_PLACES = 3
+MAX_SHOWN = 3
+MAX_OF_NOTES = 2
+MAX_SUSPECTS = 6
+MAX_EXAMPLES = 30
+
+Facts = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure of the opening."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """One finding as a card; `width` is its share as a bar in percent, `anchor` leads to its examples, if any."""
+
+    anchor: str
+    kind: str
+    severity: str
+    title: str
+    action: str
+    count: str
+    share: str
+    width: float
+    repair: str
+    places: tuple[tuple[str, str], ...]
+    figures: Facts
+    has_examples: bool
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleView:
+    """One pair of texts side by side, their differences marked."""
+
+    place: str
+    detail: str
+    prompt: str
+    texts: Difference
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleGroup:
+    """The examples of one finding."""
+
+    anchor: str
+    kind: str
+    severity: str
+    title: str
+    examples: tuple[ExampleView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do next, with the command that does it."""
+
+    words: str
+    command: str
+
+
+def spoken(kind: str) -> str:
+    """A kind's name in words: near_duplicate is "near duplicate"."""
+    return kind.replace("_", " ")
+
+
+def tiles(audit: AuditFile) -> list[Tile]:
+    """The counts that anyone asks for first."""
+    data, findings = audit.data, audit.findings
+    left_out = sum(data.dropped.values())
+    by_severity = {
+        severity: sum(finding.severity == severity for finding in findings) for severity in SEVERITIES
+    }
+    notes = f"{count(by_severity['warning'], 'warning')}, {count(by_severity['note'], 'note')}"
+    repaired = sum(repair.count for repair in audit.verdict.repairs)
+    return [
+        Tile("Pairs", whole(data.pairs), f"of {count(data.prompts, 'prompt')}"),
+        Tile(
+            "Rows left out", whole(left_out), f"{_share(left_out, data.rows_read)} of {whole(data.rows_read)}"
+        ),
+        Tile("Errors", whole(by_severity["error"]), notes),
+        Tile(
+            "To repair",
+            whole(repaired),
+            f"rows or pairs, by {count(len(audit.verdict.repairs), 'repair')}" if repaired else "nothing",
+        ),
+        *_measured_tiles(audit),
+    ]
+
+
+def _measured_tiles(audit: AuditFile) -> Iterator[Tile]:
+    """What was measured on the whole: how often the longer reply won, how far the annotators agree."""
+    length = figures_of(audit, "length_bias", LengthFigures)
+    if length is not None and length.longer_chosen is not None:
+        longer = length.longer_chosen
+        note = percent_range(longer.low, longer.high)
+        yield Tile("Longer reply chosen", percent(longer.value), note)
+    agreement = figures_of(audit, "agreement", AgreementFigures)
+    if agreement is not None and agreement.alpha is not None:
+        alpha = agreement.alpha
+        yield Tile(
+            "Annotators agree",
+            number(alpha.value),
+            f"Krippendorff's alpha, {number_range(alpha.low, alpha.high)}",
+        )
+
+
+def _share(part: int, whole_of: int) -> str:
+    return percent(part / whole_of) if whole_of else NOTHING
+
+
+def findings_by_severity(audit: AuditFile) -> list[tuple[str, list[FindingView]]]:
+    """The findings of each severity that has any, in the audit's order."""
+    shown = {group.kind for group in example_groups(audit)}
+    one_file = len(audit.data.files) < 2
+    views = [_finding_view(finding, finding.kind in shown, one_file) for finding in audit.findings]
+    grouped = [(severity, [view for view in views if view.severity == severity]) for severity in SEVERITIES]
+    return [(severity, group) for severity, group in grouped if group]
+
+
+def _finding_view(finding: AuditFinding, has_examples: bool, one_file: bool) -> FindingView:
+    places = tuple((_place(example, one_file), example.detail) for example in finding.examples[:MAX_PLACES])
+    return FindingView(
+        anchor=_anchor(finding.kind),
+        kind=spoken(finding.kind),
+        severity=finding.severity,
+        title=finding.title,
+        action=finding.action,
+        count=count(finding.count, finding.unit.removesuffix("s")) if finding.count else "",
+        share=percent(finding.share) if finding.count else "",
+        width=100 * min(max(finding.share, 0.0), 1.0),
+        repair=finding.repair or "",
+        places=places,
+        figures=[] if finding.kind in SECTIONS else plain_figures(finding.figures),
+        has_examples=has_examples,
+        section=SECTIONS.get(finding.kind, ""),
+    )
+
+
+def _place(example: AuditExample, one_file: bool) -> str:
+    """Where an example stands: the line where there is but one file, else the file's last name too."""
+    places = [place for place in (example.source, example.other) if place]
+    lines = [place.rpartition(":")[2] for place in places]
+    if one_file and all(line.isdigit() for line in lines):
+        return f"{'lines' if len(lines) > 1 else 'line'} {' and '.join(lines)}"
+    return " and ".join(map(last_name, places))
+
+
+def _anchor(kind: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in kind)
+
+
+def plain_figures(figures: Mapping[str, Any]) -> Facts:
+    """The figures of a finding that are one number or one share with its interval; lists are left to charts."""
+    facts = []
+    for name, value in figures.items():
+        text = _figure(value)
+        if text:
+            facts.append((spoken(str(name)).removeprefix("num "), text))
+    return facts
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return whole(value)
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping) and isinstance(value.get("value"), (int, float)):
+        low, high = value.get("low"), value.get("high")
+        interval = percent_range(low, high) if isinstance(low, (int, float)) else ""
+        return f"{percent(value['value'])}{f' ({interval})' if interval else ''}"
+    return ""
+
+
+def example_groups(audit: AuditFile) -> list[ExampleGroup]:
+    """Findings whose examples have both texts: errors and warnings, and what is suspected of wrong labels, first."""
+    groups: list[ExampleGroup] = []
+    total, one_file = 0, len(audit.data.files) < 2
+    for finding in sorted(audit.findings, key=_looked_at_first):
+        readable = [
+            each for each in finding.examples if each.chosen is not None and each.rejected is not None
+        ]
+        limit = min(_examples_wanted(finding), MAX_EXAMPLES - total)
+        if not readable or limit <= 0:
+            continue
+        examples = tuple(_example(each, one_file) for each in readable[:limit])
+        total += len(examples)
+        anchor = _anchor(finding.kind)
+        groups.append(ExampleGroup(anchor, finding.kind, finding.severity, finding.title, examples))
+    return groups
+
+
+def _examples_wanted(finding: AuditFinding) -> int:
+    if finding.repair == "swap":
+        return MAX_SUSPECTS
+    return MAX_OF_NOTES if finding.severity == "note" else MAX_SHOWN
+
+
+def _looked_at_first(finding: AuditFinding) -> tuple[bool, int]:
+    return finding.repair != "swap", SEVERITIES.index(finding.severity)
+
+
+def _example(example: AuditExample, one_file: bool) -> ExampleView:
+    return ExampleView(
+        place=_place(example, one_file),
+        detail=example.detail,
+        prompt=example.prompt or "",
+        texts=difference(example.chosen or "", example.rejected or ""),
+    )
+
+
+def next_steps(audit: AuditFile) -> list[Step]:
+    """What to type next, from the verdict and the files that were read."""
+    files = " ".join(shlex.quote(str(file.get("path", ""))) for file in audit.data.files) or shlex.quote(
+        audit.data.name
+    )
+    reading = _reading_options(audit.settings)
+    again = Step("After the files were mended, audit them again.", f"simpo audit {files}{reading}")
+    if audit.verdict.fit == "unfit":
+        return [again]
+    words = "Write a dataset version with these repairs made, grouped by prompt and split."
+    if not audit.verdict.repairs:
+        words = "Write a dataset version, grouped by prompt and split."
+    build = f"simpo build {files}{reading} --out data/v1"
+    swaps = [repair.kind for repair in audit.verdict.repairs if repair.repair == "swap"]
+    steps = [Step(words, build)]
+    if swaps:
+        steps[0] = Step(f"{words} Labels are left as they are.", build)
+        chosen = ",".join(["default", *(f"{kind}=swap" for kind in swaps)])
+        words = "Or, once you have read the suspected pairs below and agree, with their two sides exchanged."
+        steps.append(Step(words, f"{build} --repair {shlex.quote(chosen)}"))
+    train = f"simpo train {_recipe(audit)} --set model.name=MODEL --set data.train=data/v1"
+    steps.append(Step("Train on that version; MODEL is your SFT checkpoint.", train))
+    return steps
+
+
+def _recipe(audit: AuditFile) -> str:
+    """The shipped recipe of the first method that suits."""
+    suits = (method.method for method in audit.methods if method.suits and method.method in RECIPES)
+    return RECIPES[next(suits, "simpo")]
+
+
+def _reading_options(settings: Mapping[str, Any]) -> str:
+    """The options of reading as they were given, so that the next command reads the same pairs."""
+    words: list[str] = []
+    if settings.get("format"):
+        words += ["--format", str(settings["format"])]
+    for name, column in dict(settings.get("columns") or {}).items():
+        words += ["--map", f"{name}={column}"]
+    if settings.get("pairing") not in (None, "best_worst"):
+        words += ["--pairing", str(settings["pairing"])]
+    if settings.get("min_margin"):
+        words += ["--min-margin", f"{settings['min_margin']:g}"]
+    return "".join(f" {shlex.quote(word)}" for word in words)
+
+
+def data_facts(audit: AuditFile) -> Facts:
+    """What was read, to tell one audit from another."""
+    data = audit.data
+    facts = [("name", data.name), ("format", data.format), ("content hash", data.hash)]
+    facts += list(_files(audit))
+    facts += [("read and checked in", duration(audit.seconds)), ("audited", audit.created)]
+    return [(name, value) for name, value in facts if value and value != NOTHING]
+
+
+def _files(audit: AuditFile) -> Iterator[tuple[str, str]]:
+    for file in audit.data.files[:30]:
+        rows = f"{whole(file['rows'])} rows, " if isinstance(file.get("rows"), int) else ""
+        digest = file.get("sha256")
+        yield (
+            last_name(str(file.get("path", ""))),
+            f"{rows}sha256 {digest}" if digest else f"{rows}no checksum",
+        )
+
+
+def left_out(audit: AuditFile) -> Facts:
+    """Rows left out by reason, most first."""
+    ordered = sorted(audit.data.dropped.items(), key=lambda each: (-each[1], each[0]))
+    return [(spoken(reason), whole(number_of)) for reason, number_of in ordered]
