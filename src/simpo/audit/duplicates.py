@@ -1,0 +1,259 @@
+"""Pairs that come twice: word for word, after normalising, or nearly so; and prompts that ask nearly the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from simpo.audit.compared import Columns, Compared
+from simpo.audit.findings import MAX_EXAMPLES, Finding, Rows
+from simpo.audit.groups import Groups, first_of_group
+from simpo.audit.kinds import percent
+from simpo.audit.minhash import I64, NEAR, U32, candidates, overlap, shingle_set, signatures
+from simpo.audit.prompts import Prompts
+
+NEAR_PROMPT = 0.6  # how alike the prompts of two pairs must be whose completions are both NEAR
+TEMPLATE = 0.05  # a group of nearly equal prompts with more than this share of all is a template
+_SIGNED_AT_ONCE = 4096
+_KEPT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Two pairs, by their rows (one < other), that are nearly the same, or the same but for their sides.
+
+    prompt, first, second: Jaccard's index of the prompts, and of the completions that correspond.
+    """
+
+    one: int
+    other: int
+    swapped: bool
+    prompt: float
+    first: float
+    second: float
+
+
+def repeated(compared: Compared, columns: Columns) -> list[Finding]:
+    """Exact duplicates, and pairs that are the same after normalising but not word for word."""
+    exact = _before(columns.id)
+    same = _before(columns.pair_key)
+    numbers = np.arange(len(columns))
+    copies = np.flatnonzero(exact < numbers)
+    alike = np.flatnonzero((same < numbers) & (exact == numbers))
+    of = len(columns)
+    findings = []
+    if len(copies):
+        findings.append(
+            Finding(
+                "exact_duplicate",
+                "warning",
+                f"{len(copies):,} of {of:,} pairs ({percent(len(copies) / of)}) are a copy, word for word, of an "
+                "earlier pair.",
+                "Drop the copies: they weigh a judgement twice, and count as a test where they cross a split.",
+                len(copies),
+                of,
+                examples=compared.witnesses(copies, exact[copies], "word for word the same pair"),
+                rows=copies,
+                repair="drop",
+                figures={"largest": int(np.bincount(exact).max())},
+            )
+        )
+    if len(alike):
+        findings.append(
+            Finding(
+                "normalised_duplicate",
+                "warning",
+                f"{len(alike):,} of {of:,} pairs ({percent(len(alike) / of)}) are an earlier pair again but for case, "
+                "white space or the form of characters.",
+                "Drop the later ones.",
+                len(alike),
+                of,
+                examples=compared.witnesses(alike, same[alike], "the same pair after normalising"),
+                rows=alike,
+                repair="drop",
+            )
+        )
+    return findings
+
+
+def _before(keys: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> I64:
+    """[N] for each row the first row with its key."""
+    return first_of_group(np.unique(keys, return_inverse=True)[1].reshape(-1).astype(np.int64))
+
+
+def near_duplicates(compared: Compared, columns: Columns, coarse: Groups) -> list[Finding]:
+    """Pairs nearly the same as an earlier one, and pairs nearly the same as another with its sides exchanged.
+
+    coarse: groups of prompts outside of which no two are nearly equal, as `Prompts.near` gives them.
+    """
+    groups = Groups(len(columns))
+    partner: dict[int, Alike] = {}
+    against: dict[int, Alike] = {}
+    for found in _alike(compared, columns, coarse, groups):
+        if found.swapped:
+            against.setdefault(found.one, found)
+            against.setdefault(found.other, found)
+        else:
+            partner.setdefault(found.other, found)
+            partner.setdefault(found.one, found)
+    rows = np.flatnonzero(first_of_group(groups.labels) < np.arange(len(columns)))
+    findings = []
+    if len(rows):
+        findings.append(_near_duplicate(compared, rows, partner, groups))
+    if against:
+        findings.append(_near_contradiction(compared, against))
+    return findings
+
+
+def _near_duplicate(compared: Compared, rows: Rows, partner: dict[int, Alike], groups: Groups) -> Finding:
+    of = len(compared)
+    examples = []
+    for row in rows[:MAX_EXAMPLES].tolist():
+        found = partner[row]
+        detail = f"prompt {found.prompt:.0%}, chosen {found.first:.0%}, rejected {found.second:.0%} alike"
+        examples.append(compared.witness(row, detail, found.one if row == found.other else found.other))
+    return Finding(
+        "near_duplicate",
+        "warning",
+        f"{len(rows):,} of {of:,} pairs ({percent(len(rows) / of)}) are nearly the same as another: prompt and both "
+        "completions.",
+        "Drop all but the first of each group; never let a group cross a split.",
+        len(rows),
+        of,
+        examples=tuple(examples),
+        rows=rows,
+        repair="drop",
+        figures={"threshold": NEAR, "largest": int(groups.sizes().max())},
+    )
+
+
+def _near_contradiction(compared: Compared, against: dict[int, Alike]) -> Finding:
+    rows = np.array(sorted(against), dtype=np.int64)
+    of = len(compared)
+    examples = []
+    for row in [row for row in rows.tolist() if against[row].other == row][:MAX_EXAMPLES]:
+        found = against[row]
+        detail = (
+            f"chosen here is rejected there ({found.first:.0%} and {found.second:.0%} alike, "
+            f"prompts {found.prompt:.0%})"
+        )
+        examples.append(compared.witness(row, detail, found.one))
+    return Finding(
+        "near_contradiction",
+        "warning",
+        f"{len(rows):,} of {of:,} pairs ({percent(len(rows) / of)}) rank nearly the same answers to nearly the same "
+        "prompt the other way round than another pair.",
+        "Look at them: where the small difference does not decide, one of the two labels is wrong.",
+        len(rows),
+        of,
+        examples=tuple(examples),
+        rows=rows,
+        figures={"threshold": NEAR},
+    )
+
+
+def _alike(compared: Compared, columns: Columns, coarse: Groups, groups: Groups) -> Iterator[Alike]:
+    """Pairs of rows that are alike; those with the same sides are joined in `groups`."""
+    rows = _worth_comparing(columns, coarse)
+    if len(rows) < 2:
+        return
+    signed = np.concatenate(
+        [
+            signatures(
+                ["\n".join(compared.completions(row)) for row in rows[start : start + _SIGNED_AT_ONCE]]
+            )
+            for start in range(0, len(rows), _SIGNED_AT_ONCE)
+        ]
+    )
+    sets = _CompletionSets(compared)
+    blocks, keys = coarse.labels[columns.prompt[rows]], columns.pair_key[rows]
+    tested: set[tuple[int, int]] = set()
+    for one, other in candidates(signed, [keys], within=blocks):
+        left, right = rows[one], rows[other]
+        apart = groups.apart(left, right)
+        links = []
+        for pair in zip(left[apart].tolist(), right[apart].tolist(), strict=True):
+            low, high = min(pair), max(pair)
+            if (low, high) in tested:
+                continue
+            tested.add((low, high))
+            found = _compare(low, high, columns, sets, compared.prompts)
+            if found is not None:
+                yield found
+                if not found.swapped:
+                    links.append((low, high))
+        if links:
+            joined = np.array(links, dtype=np.int64)
+            groups.join(joined[:, 0], joined[:, 1])
+
+
+def _worth_comparing(columns: Columns, coarse: Groups) -> I64:
+    """The first row of each distinct pair whose prompt is in a group with other distinct pairs."""
+    rows = np.unique(columns.pair_key, return_index=True)[1]
+    blocks = coarse.labels[columns.prompt[rows]]
+    crowded = np.bincount(blocks, minlength=len(coarse.labels))[blocks] > 1
+    return np.sort(rows[crowded]).astype(np.int64)
+
+
+def _compare(one: int, other: int, columns: Columns, sets: _CompletionSets, prompts: Prompts) -> Alike | None:
+    chosen, rejected = sets.of(one)
+    chosen_too, rejected_too = sets.of(other)
+    direct = overlap(chosen, chosen_too), overlap(rejected, rejected_too)
+    crossed = overlap(chosen, rejected_too), overlap(rejected, chosen_too)
+    swapped = min(crossed) > min(direct)
+    first, second = crossed if swapped else direct
+    if min(first, second) < NEAR:
+        return None
+    same_prompt = columns.prompt[one] == columns.prompt[other]
+    if swapped and same_prompt and first == second == 1.0:
+        return None  # a contradiction, which is a finding of its own
+    prompt = 1.0 if same_prompt else prompts.alike(int(columns.prompt[one]), int(columns.prompt[other]))
+    return None if prompt < NEAR_PROMPT else Alike(one, other, swapped, prompt, first, second)
+
+
+class _CompletionSets:
+    """The shingles of the completions of rows, kept while they are likely to be asked for again."""
+
+    def __init__(self, compared: Compared) -> None:
+        self._compared = compared
+        self._kept: dict[int, tuple[U32, U32]] = {}
+
+    def of(self, row: int) -> tuple[U32, U32]:
+        if row not in self._kept:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            chosen, rejected = self._compared.completions(row)
+            self._kept[row] = shingle_set(chosen), shingle_set(rejected)
+        return self._kept[row]
+
+
+def near_prompts(compared: Compared, columns: Columns, verified: Groups) -> list[Finding]:
+    """Prompts that are nearly equal to another one but not the same: a split must keep them together."""
+    sizes = verified.sizes()
+    near = np.flatnonzero(sizes > 1)
+    if len(near) == 0:
+        return []
+    of, largest = len(sizes), int(sizes.max())
+    template = largest > max(TEMPLATE * of, 20)
+    first_row = np.unique(columns.prompt, return_index=True)[1]
+    first = first_of_group(verified.labels)
+    later = near[first[near] < near]
+    title = f"{len(near):,} of {of:,} prompts ({percent(len(near) / of)}) are nearly equal to another prompt."
+    more = f" The largest group holds {largest:,}: a template, most likely." if template else ""
+    return [
+        Finding(
+            "near_prompt",
+            "note",
+            title + more,
+            "Keep each group on one side of a split: `simpo build` does.",
+            len(near),
+            of,
+            "prompts",
+            examples=compared.witnesses(
+                first_row[later], first_row[first[later]], "nearly the same prompt"
+            ),
+            figures={"groups": len(np.unique(verified.labels[near])), "largest": largest, "threshold": NEAR},
+        )
+    ]
