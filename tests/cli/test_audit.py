@@ -77,3 +77,19 @@ def test_a_text_cannot_colour_the_screen(tmp_path: Path, capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     assert "control_characters" in printed
     assert "\x1b" not in printed
+
+
+def test_with_html_the_audit_is_one_page_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl", 200, {17: {"rejected": "\u200b"}})
+    assert app.main(["audit", str(path), "--html", str(tmp_path / "audit.html")]) == 0
+    assert f"page   {tmp_path / 'audit.html'}" in capsys.readouterr().err
+    page = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert "Fit to train on once 1 repair is made." in page and "line 17" in page
+
+
+def test_a_page_that_cannot_be_written_is_an_error_with_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl", 120)
+    assert app.main(["audit", str(path), "--html", str(tmp_path / "none" / "audit.html")]) == 5
+    assert str(tmp_path / "none") in capsys.readouterr().err

@@ -35,6 +35,9 @@ def command(
     ] = 0.0,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at the first N pairs only.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the audit as JSON to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the audit as one page to this file.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with status 4 unless the data is fit as it is.")
     ] = False,
@@ -67,12 +70,17 @@ def command(
         from simpo.runs.folder import write_json
 
         write_json(out, result.to_json())
+    if html is not None:
+        from simpo.report.audit_page import write_audit_page
+
+        write_audit_page(result.to_json(), html)
     if as_json:
         print_json(result.to_json())
     else:
         print_styled(*_screen(result, files))
-        if out is not None:
-            note(f"audit  {out}")
+        for what, path in (("audit", out), ("page", html)):
+            if path is not None:
+                note(f"{what:<6} {path}")
     if strict and result.verdict.fit != "fit":
         raise typer.Exit(NOT_FIT_STATUS)
 
