@@ -15,6 +15,10 @@ from simpo.records import Pair
 # What the bytes of a UTF-8 character look like when each is read as one Windows-1252 or Latin-1 character: a lead byte
 # C2..F4, then one to three of 80..BF.
 _HIGH = "\u0080-\u00bf" + "".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xA0))
+# What follows a letter in texts that are as they should be.
+_PUNCTUATION = (
+    "\u00a0\u00ab\u00b7\u00bb\u201a\u201e\u2026\u2039\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u203a"
+)
 MOJIBAKE = re.compile(f"[\u00c2-\u00df][{_HIGH}]|[\u00e0-\u00ef][{_HIGH}]{{2}}|[\u00f0-\u00f4][{_HIGH}]{{3}}")
 CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f]")
 # A joiner beside a letter of its script or an emoji belongs there, and so does a zero width space between the words of
@@ -48,19 +52,18 @@ def mojibake_in(text: str) -> list[re.Match[str]]:
 
 
 def _is_mojibake(match: re.Match[str], text: str) -> bool:
-    was = repaired(match)
-    if was == match[0]:
-        return False
     piece = match[0]
-    if any("\x80" <= char <= "\x9f" for char in piece):
-        return True  # a C1 control is in no text on purpose
+    if repaired(match) == piece:
+        return False
+    if any("\x80" <= char <= "\x9f" for char in piece) or piece.startswith("\u00e2\u20ac"):
+        return True  # no text has a C1 control on purpose, or this beginning of every quote and dash
     if len(piece) > 2:
-        return True
-    # Two characters can be meant: a capital letter and a closing quote or a currency sign (MIT DER GRÖẞTEN “SÃ”).
-    before = text[match.start() - 1 : match.start()]
-    return not before.isupper() and (
-        was.isalpha() or was in "\u00a0\u00b0\u00a3\u00a7\u00ab\u00bb\u00a9\u00ae\u00bd\u00b7"
-    )
+        return not all(char in _PUNCTUATION for char in piece[1:])
+    before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+    if piece[1] in _PUNCTUATION:
+        # A letter before a closing quote or a dash is meant, as far as capitals and small letters fit.
+        return (before.isalpha() and not before.isupper()) or after.isalpha()
+    return after.isalpha() or not before.isupper()
 
 
 def mended_mojibake(text: str) -> str:

@@ -37,9 +37,7 @@ for _language, _words in STOP_WORDS.items():
 def language_of(text: str) -> str | None:
     """The language (or script) of a text, or None where it is too short or mixed to be sure."""
     if text.isascii():
-        if sum(word in text for word in _PLAINLY_ENGLISH) >= 3:
-            return "English"
-        return _by_stop_words(text[:HEAD])
+        return "English" if _plainly_english(text) else _by_stop_words(text[:HEAD])
     head = text[:HEAD]
     scripts: Counter[str] = Counter()
     for match in _SCRIPT.finditer(head):
@@ -49,6 +47,16 @@ def language_of(text: str) -> str | None:
     if others <= (1 - MIN_SHARE) * letters:
         return _by_stop_words(head)
     return _by_script(scripts, head) if others >= max(MIN_LETTERS, MIN_SHARE * letters) else None
+
+
+def _plainly_english(text: str) -> bool:
+    hits = 0
+    for word in _PLAINLY_ENGLISH:
+        if word in text:
+            hits += 1
+            if hits == 3:
+                return True
+    return False
 
 
 def _by_script(scripts: Counter[str], text: str) -> str | None:

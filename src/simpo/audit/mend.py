@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from simpo.audit.encoding import CONTROLS, INVISIBLE, mended_mojibake, needs_line_breaks, outside_markup
@@ -22,17 +22,19 @@ def _line_breaks(text: str) -> str:
 
 
 def _addresses(text: str) -> str:
-    return _replaced(text, list(addresses(text)), STAND_IN_ADDRESS)
+    return _replaced(text, addresses(text), STAND_IN_ADDRESS)
 
 
 def _phones(text: str) -> str:
-    return _replaced(text, list(phones(text)), STAND_IN_PHONE)
+    return _replaced(text, phones(text), STAND_IN_PHONE)
 
 
-def _replaced(text: str, matches: list[re.Match[str]], by: str) -> str:
-    for match in reversed(matches):
-        text = text[: match.start()] + by + text[match.end() :]
-    return text
+def _replaced(text: str, matches: Iterator[re.Match[str]], by: str) -> str:
+    pieces, end = [], 0
+    for match in matches:
+        pieces += [text[end : match.start()], by]
+        end = match.end()
+    return "".join([*pieces, text[end:]])
 
 
 MENDS: Mapping[str, Callable[[str], str]] = {

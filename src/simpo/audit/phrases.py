@@ -33,13 +33,17 @@ REFUSAL = re.compile(
 )
 _REFUSAL_HINTS = ("not", "n't", "unable", "n AI", "anguage model", "rtificial", "appropriate", "against my")
 
-PLACEHOLDER = re.compile(
-    r"\{\{ ?[A-Za-z][\w .'-]{0,40} ?\}\}|"
-    r"(?<![\w\])])\[(?:(?i:your|insert|enter|add)[ _][^\[\]\n]{1,50}|"
-    r"(?:Recipient|Sender|Customer|Client|Company|Hiring Manager|Name|Date|Address|Phone|Email|City|State|Title|"
-    r"Product|Employer|Candidate|Contact|NAME|DATE|ADDRESS|COMPANY)(?:['\u2019]s|s)?(?: [^\[\]\n]{1,40})?)\](?!\()|"
-    r"<(?:YOUR|INSERT|ENTER)[_ -][A-Z_ -]{2,30}>|\b[Ll]orem ipsum\b"
-)
+# Each with what it cannot do without.
+PLACEHOLDERS = {
+    "{{": re.compile(r"\{\{ ?[A-Za-z][\w .'-]{0,40} ?\}\}"),
+    "[": re.compile(
+        r"\[(?<![\w\]].)(?:(?i:your|insert|enter|add)[ _][^\[\]\n]{1,50}|"
+        r"(?:Recipient|Sender|Customer|Client|Company|Hiring Manager|Name|Date|Address|Phone|Email|City|State|Title|"
+        r"Product|Employer|Candidate|Contact|NAME|DATE|ADDRESS|COMPANY)(?:['\u2019]s|s)?(?: [^\[\]\n]{1,40})?)\](?!\()"
+    ),
+    "<": re.compile(r"<(?:YOUR|INSERT|ENTER)[_ -][A-Z_ -]{2,30}>"),
+    "orem ipsum": re.compile(r"\b[Ll]orem ipsum\b"),
+}
 _CODE = re.compile(r"```[\s\S]*?(?:```|\Z)|`[^`\n]*`|\{%|\\begin\{|<template|v-for|ng-")
 
 _ANSWER_COLUMNS = frozenset(
@@ -56,7 +60,7 @@ _ANSWER_COLUMNS = frozenset(
     )
 )
 _MARKED_ANSWER = re.compile(r"\\boxed\{|(?:^|\n)#### ?-?[\d$]")
-_WORDS = re.compile(r"\w+(?:['\u2019]\w+)*")
+_PUNCTUATION = '.,:;!?"()*#_-'
 
 
 def refuses(text: str) -> re.Match[str] | None:
@@ -68,16 +72,22 @@ def refuses(text: str) -> re.Match[str] | None:
 
 
 def placeholder(text: str) -> re.Match[str] | None:
-    """The first placeholder of a completion that stands outside of code."""
-    match = PLACEHOLDER.search(text)
-    if match is None or not _CODE.search(text):
-        return match
-    return PLACEHOLDER.search(_CODE.sub(" ", text))
+    """A placeholder of a completion that stands outside of code."""
+    for needed, pattern in PLACEHOLDERS.items():
+        if needed in text:
+            match = pattern.search(text)
+            if match and _CODE.search(text):
+                match = pattern.search(_CODE.sub(" ", text))
+            if match:
+                return match
+    return None
 
 
 def opening(text: str) -> str:
-    """The first four words of a text without case."""
-    return " ".join(_WORDS.findall(text[:80])[:OPENING_WORDS]).casefold()
+    """The first four words of a text without case and punctuation."""
+    return " ".join(
+        word.strip(_PUNCTUATION) for word in text[:80].casefold().split(None, OPENING_WORDS)[:OPENING_WORDS]
+    )
 
 
 class Openings:
@@ -145,14 +155,7 @@ class Phrases:
     def look(self, number: int, pair: Pair, view: View) -> None:
         """Take in pair `number`."""
         self._sided("refusals", number, pair, refuses(pair.chosen), refuses(pair.rejected))
-        marked = "[" in view.whole or "{{" in view.whole or "<" in view.whole or "orem ipsum" in view.whole
-        self._sided(
-            "placeholders",
-            number,
-            pair,
-            placeholder(pair.chosen) if marked else None,
-            placeholder(pair.rejected) if marked else None,
-        )
+        self._sided("placeholders", number, pair, placeholder(pair.chosen), placeholder(pair.rejected))
         columns = _ANSWER_COLUMNS.intersection(pair.extra)
         if any(pair.extra[column] not in (None, "", []) for column in columns):
             self._columns.update(columns)

@@ -14,24 +14,35 @@ from simpo.records import Pair
 
 STAND_IN_ADDRESS, STAND_IN_PHONE = "name@example.com", "555-0100"
 
-_SECRETS = {
-    "private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----",
-    "JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    "AWS key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_[A-Za-z0-9_]{40,}",
-    "GitLab token": r"\bglpat-[A-Za-z0-9_-]{20,}",
-    "Slack token": r"\bxox[abpors]-[0-9A-Za-z-]{20,}",
-    "Stripe key": r"\b[rs]k_live_[0-9A-Za-z]{20,}",
-    "Google key": r"\bAIza[0-9A-Za-z_-]{35}",
-    "Anthropic key": r"\bsk-ant-[A-Za-z0-9_-]{32,}",
-    "OpenAI key": r"\bsk-(?:proj-)?[A-Za-z0-9_-]{32,}",
-    "Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
-    "URL with a password": r"\b[a-z][a-z0-9+.-]{1,15}://[^\s/:@'\"<>{}$]{1,60}:[^\s/@'\"<>{}$*]{3,80}@[\w.-]+",
-}
-_SECRET = re.compile("|".join(f"(?P<s{index}>{pattern})" for index, pattern in enumerate(_SECRETS.values())))
-_SECRET_HINT = re.compile(
-    r"-----BEGIN|eyJ|A[KS]IA|gh[pousr]_|github_pat_|glpat-|xox[abpors]-|k_live_|AIza|sk-|hf_|:[^\s/@]{3,80}@"
+# name, what a text must hold (all of it) for the pattern to be tried, pattern. To see that a hint is not there is fast.
+_SECRETS = tuple(
+    (name, hints, re.compile(pattern))
+    for name, hints, pattern in (
+        ("private key", ("-----BEGIN",), r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----"),
+        (
+            "JSON web token",
+            ("eyJ",),
+            r"(?<![\w-])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
+        ),
+        ("AWS key", ("KIA",), r"\bAKIA[0-9A-Z]{16}\b"),
+        ("AWS key", ("ASIA",), r"\bASIA[0-9A-Z]{16}\b"),
+        ("GitHub token", ("_", "gh"), r"\bgh[pousr]_[A-Za-z0-9]{36,}"),
+        ("GitHub token", ("_pat_",), r"\bgithub_pat_[A-Za-z0-9_]{40,}"),
+        ("GitLab token", ("glpat-",), r"(?<![\w-])glpat-[A-Za-z0-9_-]{20,}"),
+        ("Slack token", ("xox",), r"(?<![\w-])xox[abpors]-[0-9A-Za-z-]{20,}"),
+        ("Stripe key", ("k_live_",), r"\b[rs]k_live_[0-9A-Za-z]{20,}"),
+        ("Google key", ("AIza",), r"\bAIza[0-9A-Za-z_-]{35}"),
+        ("Anthropic key", ("sk-ant-",), r"(?<![\w-])sk-ant-[A-Za-z0-9_-]{32,}"),
+        ("OpenAI key", ("sk-",), r"(?<![\w-])sk-(?!ant-)(?:proj-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{32,}"),
+        ("Hugging Face token", ("hf_",), r"\bhf_[A-Za-z0-9]{30,}"),
+        (
+            "URL with a password",
+            ("@", "://"),
+            r"\b[a-z][a-z0-9+.-]{1,15}://[^\s/:@'\"<>{}$]{1,60}:[^\s/@'\"<>{}$*]{3,80}@[\w.-]+",
+        ),
+    )
 )
+_DIGITS = re.compile(r"[0-9](?:[0-9 ().-]{6,}[0-9]|[0-9] ?[A-Z0-9]{4} ?[A-Z0-9]{4})")
 _MADE_UP = re.compile(
     r"example|your|xxxx|\.\.\.|password|passwd|secret|1234567|abcdef|user(?:name)?:pass|<|\*\*\*",
     re.IGNORECASE,
@@ -49,13 +60,11 @@ _NO_DOMAIN = re.compile(
 )
 # + and a country code, or the North American form with separators.
 PHONE = re.compile(
-    r"(?<![\w.+/=-])(?:\+\(?\d{1,4}\)?(?:[ .-]?\(?\d{1,5}\)?){2,6}"
+    r"(?<![\w.+/=-])(?:\+\d{8,15}|\+\d{1,4}(?:[ .()-]{1,2}\d{1,5}){1,6}"
     r"|(?:1[ .-])?(?:\(\d{3}\)[ ]?|\d{3}[-.])\d{3}[-.]\d{4})(?![\w/-]|[.,]\d)"
 )
-_PHONE_HINT = re.compile(r"\+\(?\d|\d{3}[-.]\d{4}")
 _TOLL_FREE = re.compile(r"^1?8(?:00|33|44|55|66|77|88)")
 CARD = re.compile(r"(?<![\d.,/-])(?:\d[ -]?){12,18}\d(?![\d/-]|[.,]\d)")
-_CARD_HINT = re.compile(r"\d{4}[ -]?\d{4}[ -]?\d{2,}|3[47]\d{2}[ -]\d{6}")
 _NETWORKS = re.compile(
     r"4\d{12}(?:\d{3}(?:\d{3})?)?|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}|"
     r"3(?:0[0-5]|[68]\d)\d{11}|6(?:011|5\d\d|4[4-9]\d)\d{12}|35(?:2[89]|[3-8]\d)\d{12}"
@@ -168,8 +177,13 @@ def _ibans(text: str) -> Iterator[re.Match[str]]:
     return (match for match in IBAN.finditer(text) if is_iban(match[0]))
 
 
-def _secrets(text: str) -> Iterator[re.Match[str]]:
-    return (match for match in _SECRET.finditer(text) if not _MADE_UP.search(match[0]))
+def secrets(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """The keys and passwords of a text with the names of their kinds; made-up ones are left out."""
+    for name, hints, pattern in _SECRETS:
+        if all(hint in text for hint in hints):
+            for match in pattern.finditer(text):
+                if not _MADE_UP.search(match[0]):
+                    yield name, match
 
 
 def _national_ids(text: str) -> Iterator[re.Match[str]]:
@@ -188,16 +202,12 @@ def phones(text: str) -> Iterator[re.Match[str]]:
     return (match for match in PHONE.finditer(text) if is_phone(match[0]))
 
 
-_FINDERS: dict[str, Callable[[str], Iterator[re.Match[str]]]] = {
-    "secret": _secrets,
+_NUMBERS: dict[str, Callable[[str], Iterator[re.Match[str]]]] = {
+    "phone_number": phones,
     "card_number": _cards,
     "iban": _ibans,
     "national_id": _national_ids,
-    "email_address": addresses,
-    "phone_number": phones,
 }
-_IBAN_HINT = re.compile(r"\b[A-Z]{2}\d{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}")
-_SSN_HINT = re.compile(r"\d-\d\d-\d{4}")
 
 
 class Privacy:
@@ -211,28 +221,27 @@ class Privacy:
     def look(self, number: int, pair: Pair, view: View) -> None:
         """Take in pair `number`."""
         whole = view.whole
-        if "@" in whole and EMAIL.search(whole):
-            self._each("email_address", number, pair, view)
-        if _SECRET_HINT.search(whole):
-            self._each("secret", number, pair, view)
-        if _PHONE_HINT.search(whole):
-            self._each("phone_number", number, pair, view)
-        if _CARD_HINT.search(whole):
-            self._each("card_number", number, pair, view)
-        if _SSN_HINT.search(whole):
-            self._each("national_id", number, pair, view)
-        if _IBAN_HINT.search(whole):
-            self._each("iban", number, pair, view)
-
-    def _each(self, kind: str, number: int, pair: Pair, view: View) -> None:
-        for side, text in view.texts():
-            for match in _FINDERS[kind](text):
-                name = kind.replace("_", " ")
-                if kind == "secret" and match.lastgroup:
-                    name = list(_SECRETS)[int(match.lastgroup[1:])]
+        if "@" in whole:
+            self._each("email_address", addresses, number, pair, view)
+        if _DIGITS.search(whole):
+            for kind, finder in _NUMBERS.items():
+                self._each(kind, finder, number, pair, view)
+        if next(secrets(whole), None):
+            for side, text in view.texts():
+                for name, match in secrets(text):
                     self._secrets[name] += 1
-                self._sides[kind][side] += 1
-                self._tallies[kind].add(number, pair, f"{side} has {name}: {masked(match[0])}")
+                    self._add("secret", name, number, pair, side, match)
+
+    def _each(
+        self, kind: str, finder: Callable[[str], Iterator[re.Match[str]]], number: int, pair: Pair, view: View
+    ) -> None:
+        for side, text in view.texts():
+            for match in finder(text):
+                self._add(kind, kind.replace("_", " "), number, pair, side, match)
+
+    def _add(self, kind: str, name: str, number: int, pair: Pair, side: str, match: re.Match[str]) -> None:
+        self._sides[kind][side] += 1
+        self._tallies[kind].add(number, pair, f"{side} has {name}: {masked(match[0])}")
 
     def findings(self, of: int) -> list[Finding]:
         """What was found in `of` pairs."""

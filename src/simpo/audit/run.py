@@ -281,7 +281,12 @@ def _shortened(text: str | None) -> str | None:
 
 
 def _files(stream: RowStream) -> tuple[Mapping[str, Any], ...]:
-    return tuple({"path": str(path), "sha256": stream.hashes.get(path)} for path in stream.files)
+    """Each source that was opened; a file that a limit left half read has no hash, and neither has a hub id."""
+    hashes = {str(path): digest for path, digest in stream.hashes.items()}
+    return tuple(
+        {"path": name, "sha256": hashes.get(name), "rows": rows}
+        for name, rows in stream.rows_by_source().items()
+    )
 
 
 def _peak_memory() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 
 from simpo.audit.findings import Finding
 from simpo.audit.kinds import KINDS, TEMPLATES, found
@@ -29,24 +29,28 @@ _FAMILIES = {
 CONTROL = re.compile("|".join(f"(?P<f{index}>{marks})" for index, marks in enumerate(_FAMILIES.values())))
 _FAMILY_NAMES = tuple(_FAMILIES)
 # Every mark holds one of these, which a search finds much faster.
-_HINT = re.compile(r"<[|<s/\uff5cbepu]|\[/?[IATSBEC]|<start_|<end_")
-_MARKS = "|".join(_FAMILIES.values())
-_ROLE = r"(?:(?<=start\|>)|(?<=turn>))(?:system|user|assistant|model)\n"
-_AT_START = re.compile(rf"\A(?:\s*(?:{_MARKS})(?:{_ROLE})?)+\s?")
-_AT_END = re.compile(rf"(?:\s*(?:{_MARKS}))+\s*\Z")
+_HINT = re.compile(
+    "<[|\uff5c]|</?s>|<</?SYS|<(?:bos|eos|pad|unk)>|_of_turn>|\\[/?(?:INST|SYS|AVA|TOOL|BOS|EOS|CLS|SEP)"
+)
+_HEADER = re.compile(
+    r"\s*(?:(?:system|user|assistant|model)\n)?\s*"
+)  # what follows <|im_start|> and the like
 
-_SPEAKER = r"(?:Human|User|USER|HUMAN|Customer|Instruction|INSTRUCTION)"
-_REPLIER = r"(?:Assistant|ASSISTANT|AI|GPT|Bot|Agent|Response|RESPONSE)"
+# No pattern here begins with a run of white space that may be long: that would take the square of its length.
+_SPEAKER_LINE = re.compile(
+    r"^[ \t]*(?:#{1,4} ?)?(?:Human|User|USER|HUMAN|Customer|Instruction) ?:", re.MULTILINE
+)
+_REPLIER_AT_END = re.compile(
+    r"\n[ \t]*(?:#{1,4} ?)?(?:Assistant|ASSISTANT|AI|GPT|Bot|Agent|Response|RESPONSE) ?:\s*\Z"
+)
 _NEXT_TURN = re.compile(
-    r"\n\s*\n(?:### ?(?:Human|User|Instruction|Input|Question|Assistant|Response)|(?:Human|USER|HUMAN))\s*:"
-    r"|\n### (?:Human|Assistant|Instruction|Response)\s*:|\nHuman: .*\n+Assistant:"
+    r"(?<=\n\n)(?:### ?(?:Human|User|Instruction|Input|Question|Assistant|Response)|Human|USER|HUMAN) ?:"
+    r"|(?<=\n)### (?:Human|Assistant|Instruction|Response) ?:|(?<=\n)Human: [^\n]*\n\n?Assistant:"
 )
-_OWN_MARK = re.compile(r"\A\s*(?:(?:Assistant|ASSISTANT)\s*:|### ?(?:Assistant|Response)\s*:?\s*\n)")
+_OWN_MARK = re.compile(r"\A\s*(?:(?:Assistant|ASSISTANT) ?:|### ?(?:Assistant|Response) ?:? ?\n)")
 _ANY_MARK = re.compile(
-    r"(?:^|\n)\s*(?:#{1,4} ?)?(?:Human|User|Assistant|Instruction|Response|Question|Input)\s*:", re.IGNORECASE
-)
-_TRANSCRIPT = re.compile(
-    rf"(?:^|\n)\s*(?:#{{1,4}} ?)?{_SPEAKER}\s*:[\s\S]*\n\s*(?:#{{1,4}} ?)?{_REPLIER}\s*:\s*\Z"
+    r"^[ \t]*(?:#{1,4} ?)?(?:Human|User|Assistant|Instruction|Response|Question|Input) ?:",
+    re.IGNORECASE | re.MULTILINE,
 )
 _ASKS_FOR_DIALOGUE = re.compile(
     r"dialog|conversation|transcript|script|interview|chat|role.?play|exchange|prompt", re.IGNORECASE
@@ -67,14 +71,28 @@ def leaked_turn(completion: str, prompt: str) -> re.Match[str] | None:
     return match
 
 
+def is_transcript(prompt: str) -> bool:
+    """Whether a text is a dialogue with its speakers that ends where the assistant is to speak."""
+    return bool(_REPLIER_AT_END.search(prompt[-80:]) and _SPEAKER_LINE.search(prompt))
+
+
 def without_control_tokens(text: str) -> str:
     """The text without the control tokens at its two ends; ValueError where others stand inside."""
-    if CONTROL.search(text) is None:
-        return text
-    mended = _AT_END.sub("", _AT_START.sub("", text))
-    if CONTROL.search(mended):
+    marks = deque(match.span() for match in CONTROL.finditer(text))
+    begin, end = 0, len(text)
+    while marks and not text[begin : marks[0][0]].strip():
+        header = _HEADER.match(text, marks[0][1])
+        begin = header.end() if header and "start" in text[slice(*marks[0])] else marks[0][1]
+        marks.popleft()
+    while marks and not text[marks[-1][1] : end].strip():
+        end = marks.pop()[0]
+    if marks:
         raise ValueError("control tokens inside of a text")
-    return mended
+    return text if (begin, end) == (0, len(text)) else text[begin:end].strip()
+
+
+def _heading_or_name(mark: str) -> str:
+    return "### headings" if "#" in mark else "Human: / Assistant:"
 
 
 class Templates:
@@ -89,7 +107,7 @@ class Templates:
 
     def look(self, number: int, pair: Pair, view: View) -> None:
         """Take in pair `number`."""
-        if _HINT.search(view.whole):
+        if ("<" in view.whole or "[" in view.whole) and _HINT.search(view.whole):
             self._control_tokens(number, pair, view)
         for side, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):
             if (
@@ -102,17 +120,12 @@ class Templates:
                 match = leaked_turn(text, view.prompt)
                 if match:
                     self._note("leaked_turns", number, pair, f"{side} has {around(text, *match.span())}")
-                    self._family(
-                        number, pair, "### headings" if "#" in match[0] else "Human: / Assistant:", match[0]
-                    )
-        if len(pair.prompt) == 1 and view.prompt.rstrip().endswith(":"):
-            match = _TRANSCRIPT.search(view.prompt)
-            if match:
-                self._note(
-                    "transcript_prompt", number, pair, f"the prompt ends in {shown(view.prompt[-60:], 80)}"
-                )
-                name = "### headings" if "#" in match[0] else "Human: / Assistant:"
-                self._family(number, pair, name, "transcript")
+                    self._family(number, pair, _heading_or_name(match[0]), match[0])
+        if len(pair.prompt) == 1 and is_transcript(view.prompt):
+            self._note(
+                "transcript_prompt", number, pair, f"the prompt ends in {shown(view.prompt[-60:], 80)}"
+            )
+            self._family(number, pair, _heading_or_name(view.prompt[-80:]), "transcript")
 
     def _control_tokens(self, number: int, pair: Pair, view: View) -> None:
         for side, text in view.texts():
