@@ -174,7 +174,19 @@ def preference_events(steps: int, taken: int) -> list[dict[str, Any]]:
                     "best": True,
                 }
             )
+            events.append(guard_event(step, chars=380 - 150 * part))
     return events
+
+
+def guard_event(step: int, *, verdict: str = "healthy", chars: float = 380.0) -> dict[str, Any]:
+    """What the guard writes of one look."""
+    figures = {"median_chars": chars, "stopped": 0.875, "repetitive": 0.125, "grad_norm": None}
+    reasons = [] if verdict == "healthy" else [{"signal": "length", "words": "replies are half as long"}]
+    return {"event": "guard", "step": step, "epoch": 0.5, "verdict": verdict, "why": "evaluation"} | {
+        "reasons": reasons,
+        "figures": figures,
+        "start": figures,
+    }
 
 
 def sft_events(steps: int) -> list[dict[str, Any]]:

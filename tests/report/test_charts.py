@@ -92,3 +92,11 @@ def test_names_that_are_mathematics_or_not_in_the_font_are_drawn_as_text() -> No
 def test_a_label_is_one_short_line_of_printable_text() -> None:
     assert label("a\tb\n\x07c\ud800") == "a b c"
     assert label("abcdef", 4) == "abc…"
+
+
+def test_every_tick_of_an_axis_of_small_values_has_its_power_of_ten() -> None:
+    svg = line_chart(
+        "lr", [Series([1, 2, 3], [0.0, 9e-5, 1.8e-4], "neutral")], unit="per step", description=""
+    )
+    ticks = [text for text in texts(svg) if "e" in text and text[0].isdigit()]
+    assert ticks and all(re.fullmatch(r"\d(\.\d)?e\N{MINUS SIGN}\d", tick) for tick in ticks)

@@ -14,7 +14,15 @@ from simpo.errors import DataError, RecipeError
 from simpo.report.build import build_report
 from simpo.runs.folder import write_json, write_json_lines
 from tests.report.page import HOSTILE, Page
-from tests.report.synthetic_run import edit_json, evaluation, pair_scores, reply, write_run, write_sft_run
+from tests.report.synthetic_run import (
+    edit_json,
+    evaluation,
+    guard_event,
+    pair_scores,
+    reply,
+    write_run,
+    write_sft_run,
+)
 
 SECTIONS = ["figures", "curves", "strata", "lengths", "replies", "tokens", "data", "method", "lineage"]
 
@@ -53,7 +61,7 @@ def test_the_report_of_a_whole_run_has_every_section(full: Path) -> None:
     assert path == full / "report.html"
     assert page.sections == SECTIONS
     assert page.count("article") >= 6 + 3
-    assert page.count("svg") == 6 + 3 + 1
+    assert page.count("svg") == 8 + 3 + 1
 
 
 def test_the_report_is_one_file_that_fetches_nothing(page: Page) -> None:
@@ -225,6 +233,14 @@ def test_warnings_and_notes_of_the_run_are_read_before_the_figures(run: Path) ->
     top = page_of(run).words.split("Training curves")[0]
     assert "Warned at the start: train.lr 1e-5 is high" in top
     assert "Noted on the way: checkpoint 2 is torn" in top
+
+
+def test_what_the_guard_saw_is_drawn_and_its_last_word_is_told_where_it_is_not_healthy(run: Path) -> None:
+    healthy = page_of(run)
+    assert "Replies that stop, that repeat" in healthy.words and "The guard's last look" not in healthy.words
+    edit_events(run, lambda events: [*events[:-1], guard_event(120, verdict="drifting"), events[-1]])
+    words = page_of(run).words
+    assert "The guard's last look, at step 120, found the run drifting: replies are half as long." in words
 
 
 def test_an_evaluation_before_training_alone_is_labelled_so(run: Path) -> None:

@@ -60,7 +60,8 @@ def line_chart(name: str, series: Sequence[Series], *, unit: str, description: s
         axes.margins(x=0.02, y=0.08)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+        small = max(map(abs, axes.get_ylim())) < 1e-3
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, small)))
         return to_svg(figure, name, description)
 
 
@@ -200,5 +201,9 @@ def _histogram(axes: Axes, values: Floats, edges: Floats, colour: str, title: st
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
-def _tick(value: float) -> str:
+def _tick(value: float, small: bool) -> str:
+    """A value of an axis; on an axis of `small` values every one has its power of ten: 6e-5, 1.2e-4."""
+    if small and value:
+        mantissa, _, power = f"{value:.1e}".partition("e")
+        return f"{mantissa.removesuffix('.0')}e{int(power)}".replace("-", "\N{MINUS SIGN}")
     return general(round(value, 10) if abs(value) > 1e-6 else value).replace("-", "\N{MINUS SIGN}", 1)

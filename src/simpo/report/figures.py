@@ -34,7 +34,11 @@ BEFORE_AND_AFTER = (("before", "before"), ("after", "after"))
 
 def curves(source: RunSource) -> list[Chart]:
     """Small multiples over the training steps; a quantity that the run does not have gives no chart."""
-    return [chart for chart in (*_learning(source), _logps(source), *_optimiser(source)) if chart]
+    return [
+        chart
+        for chart in (*_learning(source), _logps(source), *_optimiser(source), *_watched(source))
+        if chart
+    ]
 
 
 def _learning(source: RunSource) -> list[Chart | None]:
@@ -75,6 +79,24 @@ def _optimiser(source: RunSource) -> list[Chart | None]:
     return [
         _curve("Learning rate", "lr", "per step", rate),
         _curve("Gradient norm", "grad-norm", "before clipping", norm, (), clipped),
+    ]
+
+
+def _watched(source: RunSource) -> list[Chart | None]:
+    """What the guard saw of the policy's own replies to a few fixed prompts."""
+    looks = [
+        {**event["figures"], "step": event["step"]} for event in source.all("guard") if "figures" in event
+    ]
+    lengths = _series(looks, "median_chars", "after", "dots")
+    stops, repeats = (
+        _series(looks, "stopped", "after", "dots", 100),
+        _series(looks, "repetitive", "before", "dots", 100),
+    )
+    note = "The guard's few fixed prompts, answered greedily."
+    key = (("after", "stop by themselves"), ("before", "repeat"))
+    return [
+        _curve("Reply length", "watched-length", "characters, median", lengths, (), note),
+        _curve("Replies that stop, that repeat", "watched-stops", "%", [*repeats, *stops], key),
     ]
 
 

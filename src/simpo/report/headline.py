@@ -196,10 +196,20 @@ def _cautions(source: RunSource) -> Iterator[str]:
                 f"{percent(old.repeated_4gram)}."
             )
     yield from _worse_strata(source)
+    yield from _watched(source)
     for warning in (source.last("start") or {}).get("warnings", []):
         yield f"Warned at the start: {warning}"
     for note in source.all("note"):
         yield f"Noted on the way: {note.get('message', '')}"
+
+
+def _watched(source: RunSource) -> Iterator[str]:
+    """What the guard last said of a run that was not healthy at its last look."""
+    last = source.last("guard")
+    if last is None or last.get("verdict") == "healthy":
+        return
+    reasons = "; ".join(str(reason.get("words", "")) for reason in last.get("reasons", []))
+    yield f"The guard's last look, at step {whole(last['step'])}, found the run {last.get('verdict')}: {reasons}."
 
 
 def _worse_strata(source: RunSource) -> Iterator[str]:
