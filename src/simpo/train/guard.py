@@ -161,8 +161,9 @@ class Guard:
         started = time.perf_counter()
         begun = None if state.start is None else Figures(**state.start)
         replies, room = self._replies(begun, progress)
-        figures = _figures(replies, room, state, begun, held_out)
-        start = _comparable(begun, state) if begun else figures
+        start = None if begun is None else _comparable(begun, state)
+        figures = _figures(replies, room, state, start, held_out)
+        start = start or figures
         verdict = judge(figures, start, suspected=state.suspected)
         samples = (
             ()
@@ -254,5 +255,10 @@ def _figures(
 
 
 def _comparable(start: Figures, state: GuardState) -> Figures:
-    """The start's figures, with the gradient norm of the first steps, which the start itself has none of."""
-    return replace(start, grad_norm=median(state.first_norms) if state.first_norms else None)
+    """The start's figures, with what only the first steps' batches tell in the places that it left open."""
+    chosen = start.chosen_logps
+    if chosen is None and state.first_chosen:
+        chosen = state.first_chosen[0]
+    return replace(
+        start, chosen_logps=chosen, grad_norm=median(state.first_norms) if state.first_norms else None
+    )

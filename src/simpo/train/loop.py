@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from simpo.data.batches import BatchOrder, micro_batches
-from simpo.errors import Interrupted, RunFailed
+from simpo.errors import DataError, Interrupted, RunFailed
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, score
 from simpo.model.weights import load_weights, save_weights
-from simpo.recipe import Recipe, warnings_for
+from simpo.recipe import Recipe
 from simpo.runs.checkpoint import (
     OPTIMIZER,
     Checkpoint,
@@ -53,7 +53,7 @@ from simpo.train.prepare import (
     seed_everything,
 )
 from simpo.train.signals import StopRequest
-from simpo.train.state import LoopState, read_state, require_sane_weights
+from simpo.train.state import LoopState, plan_of, read_state, require_sane_weights
 from simpo.train.step import train_step
 from simpo.train.tracker import Tracker
 from simpo.train.validation import validation_figures
@@ -141,7 +141,7 @@ class Loop:
             evaluated, looked = state.evaluated_step == state.step, state.guard.looked_step == state.step
             self.emit("resume", evaluated=evaluated, looked=looked, steps=self.num_steps)
         else:
-            self.emit("start", **self._plan())
+            self.emit("start", **plan_of(self.recipe, self.prepared, self.num_steps))
 
     def _choose_scorer(self) -> None:
         policy, groups = self.prepared.policy, self.prepared.train
@@ -250,7 +250,7 @@ class Loop:
         if look is not None:
             self._tell(look)
         if self.recipe.guard.feedback is not None and state.step > 0 and epoch.is_integer():
-            self.emit("feedback", epoch=epoch, **feedback_rates(Path(self.recipe.guard.feedback)))
+            self._tell_feedback(Path(self.recipe.guard.feedback), epoch)
         state.evaluated_step = state.step
         self._save()
         return True
@@ -307,6 +307,12 @@ class Loop:
             set_aside_after(checkpoints, state.guard.good_step or 0)
             set_best(checkpoints, kept)
             raise collapsed(self.run.path, f"{state.step} of {self.num_steps}", look.verdict, kept, knobs)
+
+    def _tell_feedback(self, path: Path, epoch: float) -> None:
+        try:
+            self.emit("feedback", epoch=epoch, **feedback_rates(path))
+        except DataError as error:  # the file lives on beside the run, which need not die of it
+            self.emit("note", message=str(error))
 
     def _note_loss(self, loss: float | None, *, fit: bool) -> bool:
         """Whether this validation loss is the best so far; neither the untrained start nor a collapse can win."""
@@ -375,25 +381,6 @@ class Loop:
             return "early_stop"
         whole_plan = self.order.num_steps(self.recipe.train.epochs, None)
         return "max_steps" if self.num_steps < whole_plan else "done"
-
-    def _plan(self) -> dict[str, Any]:
-        train = self.recipe.train
-        return {
-            "method": self.recipe.method.describe(),
-            "model": self.recipe.model.name,
-            "model_hash": self.prepared.policy.hash,
-            "plan": {
-                "steps": self.num_steps,
-                "epochs": train.epochs,
-                "batch_size": train.batch_size,
-                "micro_batch_size": train.micro_batch_size,
-                "num_rows": len(self.prepared.train),
-                "num_validation": len(self.prepared.validation),
-            },
-            "parameters": self.prepared.policy.parameter_counts(),
-            "warnings": warnings_for(self.recipe),
-            "data": self.prepared.summary,
-        }
 
 
 class _NoLongerWaited(Exception):

@@ -24,6 +24,7 @@ from simpo.model.weights import save_weights
 from simpo.recipe import DataRecipe, Recipe
 from simpo.records import Dataset, Dropped, TokenGroup
 from simpo.runs.folder import storage_errors
+from simpo.train.feedback import feedback_rates
 
 Progress = Callable[[str, int, int], None]
 
@@ -156,7 +157,12 @@ def prepare(recipe: Recipe, progress: Progress | None = None) -> Prepared:
 
 
 def _require_effect(recipe: Recipe, datasets: dict[str, Dataset]) -> None:
-    """RecipeError for settings of evaluation during training where there is nothing to evaluate on."""
+    """RecipeError for settings of evaluation during training where there is nothing to evaluate on.
+
+    DataError where feedback is named that cannot be read: better now than at the end of an epoch.
+    """
+    if recipe.guard.feedback is not None:
+        feedback_rates(Path(recipe.guard.feedback))
     if "validation" in datasets:
         return
     for key in ("evaluate_every", "patience"):

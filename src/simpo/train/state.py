@@ -1,4 +1,4 @@
-"""Where a run stands between two steps, and which weights are worth saving."""
+"""What a run is about to do, where it stands between two steps, and which weights are worth saving."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from simpo.errors import RecipeError, RunFailed
+from simpo.recipe import Recipe, warnings_for
 from simpo.runs.checkpoint import Checkpoint
 from simpo.train.guard import GuardState
+from simpo.train.prepare import Prepared
 
 LARGEST_WEIGHT = 1e6  # no network that says anything has a larger one
 
@@ -57,3 +59,24 @@ def require_sane_weights(model: Any, step: int) -> None:
         f"the weights are {what} after step {step}; they were not saved, and what was saved before is intact",
         fix="lower train.lr, or set train.precision: float32",
     )
+
+
+def plan_of(recipe: Recipe, prepared: Prepared, num_steps: int) -> dict[str, Any]:
+    """The fields of a `start` event: what is about to be done, with what, on what."""
+    train = recipe.train
+    return {
+        "method": recipe.method.describe(),
+        "model": recipe.model.name,
+        "model_hash": prepared.policy.hash,
+        "plan": {
+            "steps": num_steps,
+            "epochs": train.epochs,
+            "batch_size": train.batch_size,
+            "micro_batch_size": train.micro_batch_size,
+            "num_rows": len(prepared.train),
+            "num_validation": len(prepared.validation),
+        },
+        "parameters": prepared.policy.parameter_counts(),
+        "warnings": warnings_for(recipe),
+        "data": prepared.summary,
+    }
