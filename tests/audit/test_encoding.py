@@ -54,16 +54,12 @@ def test_words_with_accents_and_quotes_are_no_mojibake(text: str) -> None:
     st.sampled_from(["latin-1", "cp1252"]),
 )
 def test_what_was_garbled_inside_of_words_comes_back_whole(text: str, codec: str) -> None:
-    bytes_of = text.encode("utf-8")
-    if codec == "latin-1" or not set(bytes_of) & {
-        0x81,
-        0x8D,
-        0x8F,
-        0x90,
-        0x9D,
-    }:  # cp1252 has no character for these
-        words = " ".join(f"a{garbled(char, codec)}b" for char in text)
-        assert mended_mojibake(words) == " ".join(f"a{char}b" for char in text)
+    for char in text:
+        # cp1252 has no character for some bytes, and a quote or a dash after a letter can be meant.
+        if codec == "latin-1" or not set(char.encode()) & {0x81, 0x8D, 0x8F, 0x90, 0x9D}:
+            word = f"a{garbled(char, codec)}b"
+            if any("\x80" <= one <= "\xbf" and one not in "\u00a0\u00ab\u00b7\u00bb" for one in word):
+                assert mended_mojibake(word) == f"a{char}b"
 
 
 @given(st.text(st.characters(codec="latin-1"), max_size=3))

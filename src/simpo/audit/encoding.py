@@ -62,12 +62,19 @@ def _is_mojibake(match: re.Match[str], text: str) -> bool:
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     if piece[1] in _PUNCTUATION:
         # A letter before a closing quote or a dash is meant, as far as capitals and small letters fit.
-        return (before.isalpha() and not before.isupper()) or after.isalpha()
+        return ((before.isalpha() and not before.isupper()) or after.isalpha()) and piece[0] != "\u00df"
     return after.isalpha() or not before.isupper()
 
 
 def mended_mojibake(text: str) -> str:
-    """The text with its pieces of mojibake turned back into what they were."""
+    """The text with its pieces of mojibake turned back into what they were, also where that happened several times."""
+    mended = _mended_once(text)
+    while mended != text:
+        text, mended = mended, _mended_once(mended)
+    return mended
+
+
+def _mended_once(text: str) -> str:
     return MOJIBAKE.sub(lambda match: repaired(match) if _is_mojibake(match, text) else match[0], text)
 
 
