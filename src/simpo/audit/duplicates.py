@@ -251,9 +251,7 @@ def near_prompts(compared: Compared, columns: Columns, verified: Groups) -> list
             len(near),
             of,
             "prompts",
-            examples=compared.witnesses(
-                first_row[later], first_row[first[later]], "nearly the same prompt"
-            ),
+            examples=compared.witnesses(first_row[later], first_row[first[later]], "nearly the same prompt"),
             figures={"groups": len(np.unique(verified.labels[near])), "largest": largest, "threshold": NEAR},
         )
     ]

@@ -157,6 +157,11 @@ class Part:
         left, right = self._number_of[one], self._number_of[other]
         return 1.0 if left == right or min(left, right) < 0 else overlap(self._set(left), self._set(right))
 
+    def alike_text(self, number: int, text: str) -> float:
+        """Jaccard's index of the text of a prompt and another text; 1.0 where the prompt has none."""
+        own = self._number_of[number]
+        return overlap(self._set(own), shingle_set(text)) if own >= 0 else 1.0
+
     def sort_key(self) -> U64:
         """[P] a number of each prompt that is the more often equal the more alike the texts are."""
         if not len(self.signed):
@@ -201,6 +206,18 @@ class Prompts:
         """The smallest Jaccard index of the parts of two prompts, by their numbers."""
         return min(part.alike(one, other) for part in (self._user, self._system, self._dialogue))
 
+    def alike_to(self, number: int, other: Asked) -> float:
+        """As `alike`, with a prompt that is none of these."""
+        alike = self._user.alike_text(number, other.user)
+        for part, text in ((self._system, other.system), (self._dialogue, other.dialogue)):
+            if text:
+                alike = min(alike, part.alike_text(number, text))
+        return alike
+
+    def user_signatures(self) -> U8:
+        """[P, PERMUTATIONS] of what the user says in each."""
+        return self._user.signed.signatures()
+
     def near(self) -> tuple[Groups, Groups]:
         """The prompts joined where they are nearly equal, and joined where that is likely by their signatures alone.
 
@@ -212,7 +229,7 @@ class Prompts:
             return verified, coarse
         refused: set[tuple[int, int]] = set()
         tie_break = [self._system.sort_key(), self._dialogue.sort_key(), self.keys]
-        for one, other in candidates(self._user.signed.signatures(), tie_break):
+        for one, other in candidates(self.user_signatures(), tie_break):
             fits = self._system.likely(one, other) & self._dialogue.likely(one, other)
             one, other = one[fits], other[fits]
             coarse.join(one, other)
