@@ -60,7 +60,7 @@ _NO_DOMAIN = re.compile(
 )
 # + and a country code, or the North American form with separators.
 PHONE = re.compile(
-    r"(?<![\w.+/=-])(?:\+\d{8,15}|\+\d{1,4}(?:[ .()-]{1,2}\d{1,5}){1,6}"
+    r"(?<![\w.+/=-])(?:\+\d{8,15}|\+\d{1,4}(?:[ .()-]{1,2}\d{1,8}){1,6}"
     r"|(?:1[ .-])?(?:\(\d{3}\)[ ]?|\d{3}[-.])\d{3}[-.]\d{4})(?![\w/-]|[.,]\d)"
 )
 _TOLL_FREE = re.compile(r"^1?8(?:00|33|44|55|66|77|88)")
