@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,15 @@ class RowStream(Iterator[Row | Dropped]):
         self.formats: list[str] = []
         self.explanations: list[str] = []
         self.hashes: dict[Path, str] = {}
+        self._began_at: dict[str, int] = {}  # name of each source that was opened -> rows read before it
         self._options = options
         self._scored = False  # whether any row said by how much one reply is better
         self._outcomes = self._limited(sources)
+
+    def rows_by_source(self) -> dict[str, int]:
+        """How many rows were read of each file or hub id that was opened."""
+        starts = [*self._began_at.values(), self.num_rows]
+        return {name: end - begin for name, (begin, end) in zip(self._began_at, pairwise(starts), strict=True)}
 
     def __next__(self) -> Row | Dropped:
         return next(self._outcomes)
@@ -91,6 +98,7 @@ class RowStream(Iterator[Row | Dropped]):
                 source, kind=options.kind, format=options.format, columns=options.columns, digest=digest
             )
             self.explanations.append(opened.reason(options.kind))
+            self._began_at[opened.name] = self.num_rows
             yield from self._source(opened)
             if isinstance(source, Path):
                 self.hashes[source] = digest.hexdigest()
