@@ -15,13 +15,14 @@ LEVELS = (
     ("recipe",),
     ("data", "model", "runs"),
     ("train", "evaluate", "audit"),
-    ("study", "release", "report", "feedback"),
+    ("study", "release", "report", "feedback", "build"),
     ("web", "cli"),
 )
 NEIGHBOURS: Mapping[str, frozenset[str]] = {
     "records": frozenset({"errors"}),
     "core": frozenset({"errors", "records"}),
     "model": frozenset({"data", "runs"}),  # a run folder is one way to name a model
+    "build": frozenset({"release"}),  # a card escapes other people's text as the other card does
     "train": frozenset({"evaluate"}),  # the guard lets the policy write, as an evaluation does
 }
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}

@@ -38,6 +38,8 @@ class Command:
 # A new command is one file in this folder and one line here.
 COMMANDS: tuple[Command, ...] = (
     Command("audit", "simpo.cli.audit", "Say what is wrong with preference data, and what to do."),
+    Command("build", "simpo.cli.build", "Build a dataset version: repaired, grouped, split, hashed."),
+    Command("data", "simpo.cli.data", "Show, compare and verify dataset versions."),
     Command("train", "simpo.cli.train", "Train from a recipe, or go on with an interrupted run."),
     Command("render", "simpo.cli.render", "Show rows as the model sees them, and check the rendering."),
     Command("eval", "simpo.cli.eval", "Measure a model or a run on held-out pairs."),
