@@ -54,6 +54,10 @@ class RunFailed(SimpoError):
     exit_status = 5
 
 
+class Collapsed(RunFailed):
+    """A run whose model is broken, collapsing or no longer finite: these settings end so however often they are tried."""
+
+
 class Interrupted(SimpoError):
     """A run stopped by the user with its state saved."""
 

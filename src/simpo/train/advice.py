@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from simpo.core.guard import Verdict
-from simpo.errors import RunFailed
+from simpo.errors import Collapsed
 from simpo.recipe import Recipe
 from simpo.records import TokenGroup, TokenIds
 
@@ -51,10 +51,10 @@ def first_knobs(recipe: Recipe, groups: Sequence[TokenGroup], epochs_done: float
     return tuple(knobs)
 
 
-def collapsed(run: Path, step: str, verdict: Verdict, kept: int | None, knobs: Sequence[str]) -> RunFailed:
+def collapsed(run: Path, step: str, verdict: Verdict, kept: int | None, knobs: Sequence[str]) -> Collapsed:
     """The error that ends a collapsing run: what was seen, which checkpoint there is, and what to change first."""
     saved = "no checkpoint was saved before" if kept is None else f"the checkpoint of step {kept} is kept"
-    return RunFailed(
+    return Collapsed(
         f"the model is collapsing at step {step}: {verdict.words}; {saved}",
         where=str(run),
         fix="start a new run and " + ", or ".join(knobs),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from simpo.data.batches import BatchOrder, micro_batches
-from simpo.errors import DataError, Interrupted, RunFailed
+from simpo.errors import Collapsed, DataError, Interrupted, RunFailed
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, score
 from simpo.model.weights import load_weights, save_weights
@@ -243,7 +243,7 @@ class Loop:
             num_pairs = len(self.prepared.validation)
             self.emit("evaluate", epoch=epoch, num_pairs=num_pairs, seconds=seconds, best=better, **figures)
             if figures["loss"] is None:
-                raise RunFailed(
+                raise Collapsed(
                     f"the validation loss is not finite after step {state.step}; what was saved before is intact",
                     fix="lower train.lr, or set train.precision: float32",
                 )
@@ -294,7 +294,7 @@ class Loop:
         return look
 
     def _tell(self, look: Look) -> None:
-        """Write down what the guard saw; where that is a collapse, give up with RunFailed before it is saved."""
+        """Write down what the guard saw; where that is a collapse, give up with Collapsed before it is saved."""
         state, checkpoints = self.state, self.run.checkpoints
         epoch = round(state.step / self.order.steps_per_epoch, 4)
         if look.verdict.name != "collapsing":

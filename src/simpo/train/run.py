@@ -28,19 +28,22 @@ def train(
     listen: Listener | None = None,
     progress: Progress | None = None,
     before: Before | None = None,
+    prepared: Prepared | None = None,
 ) -> RunFolder:
     """Train a new run from a recipe and return its folder.
 
     listen: called with every event as it is written. progress: called with (what, done, total) during preparation and
-    evaluation. before: called once with the run and the starting policy, before the first step. Raises RecipeError and
-    DataError with nothing written; RunFailed for a non-finite step or a full disk; Interrupted after SIGINT or SIGTERM,
-    with the state saved; KeyboardInterrupt after a second one, or where there was no step to wait for.
+    evaluation. before: called once with the run and the starting policy, before the first step. prepared: what
+    `prepare` made for a recipe of the same model and data, its policy as it was loaded; the run takes it over. Raises
+    RecipeError and DataError with nothing written; RunFailed for a non-finite step or a full disk; Interrupted after
+    SIGINT or SIGTERM, with the state saved; KeyboardInterrupt after a second one, or where there was no step to wait
+    for.
     """
     recipe = loaded.recipe
     RunFolder(recipe.output).require_free()
     require_machine(recipe)
     seed_everything(recipe.train.seed)
-    prepared = prepare(recipe, progress)
+    prepared = prepared or prepare(recipe, progress)
     lineage = first_lineage(
         recipe, prepared.policy, prepared.datasets, prepared.hashes, prepared.token_hashes
     )
@@ -57,6 +60,7 @@ def resume(
     listen: Listener | None = None,
     progress: Progress | None = None,
     before: Before | None = None,
+    prepared: Prepared | None = None,
 ) -> RunFolder:
     """Go on with an interrupted or killed run from its newest whole checkpoint, as if it had never stopped.
 
@@ -75,7 +79,7 @@ def resume(
         recipe = run.load_recipe().recipe
         require_machine(recipe)
         seed_everything(recipe.train.seed)
-        prepared = prepare(recipe, progress)
+        prepared = prepared or prepare(recipe, progress)
         _require_same_start(run, lineage, prepared)
         recover(run.path)
         notes: list[str] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from simpo.errors import RecipeError, RunFailed
+from simpo.errors import Collapsed, RecipeError
 from simpo.recipe import Recipe, warnings_for
 from simpo.runs.checkpoint import Checkpoint
 from simpo.train.guard import GuardState
@@ -48,14 +48,14 @@ def read_state(checkpoint: Checkpoint) -> LoopState:
 
 
 def require_sane_weights(model: Any, step: int) -> None:
-    """RunFailed where a trained weight is not finite, or as good as: such a checkpoint must not replace another."""
+    """Collapsed where a trained weight is not finite, or as good as: such a checkpoint must not replace another."""
     # Smallest and largest: one pass that copies nothing, and a NaN shows in both.
     ends = [end for p in model.parameters() if p.requires_grad for end in torch.aminmax(p.detach())]
     if all(abs(end) <= LARGEST_WEIGHT for end in ends):
         return
     finite = all(math.isfinite(end) for end in ends)
     what = f"as large as {max(abs(float(end)) for end in ends):.0e}" if finite else "not finite"
-    raise RunFailed(
+    raise Collapsed(
         f"the weights are {what} after step {step}; they were not saved, and what was saved before is intact",
         fix="lower train.lr, or set train.precision: float32",
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simpo.core.logps import SequenceLogps, concatenate
 from simpo.core.objective import Objective
-from simpo.errors import RunFailed
+from simpo.errors import Collapsed
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer
 from simpo.records import TokenGroup
@@ -51,7 +51,7 @@ def train_step(
     """Take one step over the micro-batches of one global batch.
 
     The gradient is the mean over the pairs of the global batch (for SFT over its scored tokens), however it is cut.
-    Raises RunFailed *before* the weights change when the loss or the gradient is not finite, naming the row if it can.
+    Raises Collapsed *before* the weights change when the loss or the gradient is not finite, naming the row if it can.
     """
     groups = [group for batch in batches for group in batch]
     tokens = sum(group.num_completion_tokens for group in groups)
@@ -74,7 +74,7 @@ def train_step(
     seen = torch.cat(losses).cpu().double()
     _require_finite(seen, concatenate(policies), groups)
     if not math.isfinite(grad_norm):
-        raise RunFailed(
+        raise Collapsed(
             f"the gradient is not finite (norm {grad_norm}); the step was refused and the weights are unchanged",
             fix="lower train.lr, or set train.precision: float32",
         )
@@ -109,7 +109,7 @@ class PairSums:
 
 
 def _require_finite(losses: Tensor, policy: SequenceLogps, groups: Sequence[TokenGroup]) -> None:
-    """RunFailed where the loss of a row is not finite, or (SimPER, hinge) is although a log-probability is not."""
+    """Collapsed where the loss of a row is not finite, or (SimPER, hinge) is although a log-probability is not."""
     finite = torch.isfinite(losses)
     finite &= torch.isfinite(policy.total.cpu()).view(len(losses), -1).all(dim=1)
     if bool(finite.all()):
@@ -118,7 +118,7 @@ def _require_finite(losses: Tensor, policy: SequenceLogps, groups: Sequence[Toke
     row = groups[int((~finite).nonzero()[0])].row
     whose = f"row {row.id}" if broken == 1 else f"{broken} of the step's {len(groups)} rows, first {row.id}"
     look = "lower train.lr, or set train.precision: float32"
-    raise RunFailed(
+    raise Collapsed(
         f"the loss is not finite ({whose}); the step was refused and the weights are unchanged",
         where=str(row.source),
         fix=look if broken == len(groups) else f"look at the row; {look}",
