@@ -13,6 +13,7 @@ from scipy.stats import t as student
 from simpo.core.intervals import (
     Floats,
     Interval,
+    cluster_bootstrap,
     clustered_variance,
     labelled,
     paired_difference,
@@ -34,21 +35,28 @@ def crossed_mean(
     *,
     level: float = 0.95,
     seed: int = 0,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> Interval:
-    """Mean of outcomes in [0, 1] of K seeds on the same N items, [K, N], with an interval for other seeds and prompts.
+    """Mean over K seeds on the same N items, [K, N], with an interval that speaks of other seeds and other prompts.
 
     The variance of the grand mean is that of the seed-averaged items, drawn by cluster, plus that of the K seeds'
-    means over K; the interval is Student's with Satterthwaite's degrees of freedom, cut to [0, 1]. With few seeds that
-    differ much it is wide, as it must be. One seed: `share_interval`, which speaks of other prompts only. Raises
-    ValueError for values that are no [K, N] of finite numbers in [0, 1].
+    means over K; the interval is Student's with Satterthwaite's degrees of freedom, cut to `bounds`. With few seeds
+    that differ much it is wide, as it must be. One seed: `share_interval` for outcomes in [0, 1], else
+    `cluster_bootstrap`, which speak of other prompts only. bounds: what a value can lie in; None for any. Raises
+    ValueError for values that are no [K, N] of finite numbers within the bounds.
     """
-    x = _matrix(values, clusters)
-    across = share_interval(x.mean(axis=0), clusters, level=level, seed=seed)
+    x = _matrix(values, clusters, bounds)
+    items = x.mean(axis=0)
+    if bounds == (0.0, 1.0):
+        across = share_interval(items, clusters, level=level, seed=seed)
+    else:
+        across = cluster_bootstrap(items, clusters, level=level, seed=seed, bounds=bounds)
     if len(x) == 1:
         return across
-    interval = _student(across.value, [_items(x.mean(axis=0), clusters), _seeds(x)], level)
-    low, high = _hull(interval, across)
-    return Interval(across.value, max(0.0, low), min(1.0, high))
+    low, high = _hull(_student(across.value, [_items(items, clusters), _seeds(x)], level), across)
+    if bounds is not None:
+        low, high = max(bounds[0], low), min(bounds[1], high)
+    return Interval(across.value, low, high)
 
 
 def crossed_difference(
