@@ -58,10 +58,14 @@ def test_the_auc_of_pairs_covers_the_truth() -> None:
 
 
 def test_a_logistic_model_by_hand() -> None:
-    # 3 pairs won at d = 1 and 1 at d = -1: sigmoid(w) = 3 / 4, w = log 3; one pair weighs w's error 1 / sqrt(4 * 3/16).
+    # 3 pairs won at d = 1 and 1 at d = -1: sigmoid(w) = 3 / 4, w = log 3; w's variance is 1 / (4 * 3/16).
     fit = fit_pairs([[1.0], [1.0], [1.0], [-1.0]])
     assert fit.weights[0] == pytest.approx(math.log(3))
-    assert fit.errors[0] == pytest.approx(1 / math.sqrt(0.75))
+    assert fit.covariance[0, 0] == pytest.approx(1 / 0.75)
+    (at_half,) = fit.chances([[0.5]])
+    assert at_half.value == pytest.approx(math.sqrt(3) / (1 + math.sqrt(3)))
+    low = math.exp(0.5 * (math.log(3) - 1.959964 / math.sqrt(0.75)))
+    assert at_half.low == pytest.approx(low / (1 + low))
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.5, 20.0])
@@ -93,4 +97,4 @@ def test_repeated_pairs_do_not_narrow_the_clustered_error() -> None:
     once = fit_pairs(x)
     thrice = fit_pairs(np.repeat(x, 3, axis=0), np.repeat(np.arange(120), 3))
     assert thrice.weights == pytest.approx(once.weights)
-    assert thrice.errors == pytest.approx(once.errors)
+    assert thrice.covariance == pytest.approx(once.covariance)

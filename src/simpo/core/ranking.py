@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simpo.core.clustered import Labels, clustered_share, dense
-from simpo.core.intervals import Floats, Interval, student_t
+from simpo.core.intervals import Floats, Interval, normal_quantile, student_t
 
 _MAX_STEPS = 100
 
@@ -59,16 +59,24 @@ def pair_auc(differences: npt.ArrayLike, clusters: Labels, *, level: float = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A logistic model of pairs: P(first wins) = sigmoid(weights . d). `errors`: [K] standard errors, clustered."""
+    """A logistic model of pairs: P(first wins) = sigmoid(weights . d); `covariance` of the weights, [K, K]."""
 
     weights: Floats
-    errors: Floats
+    covariance: Floats
+
+    def chances(self, differences: npt.ArrayLike, *, level: float = 0.95) -> list[Interval]:
+        """The chance to win at differences [M, K], each with its interval (made in log-odds, so within 0 and 1)."""
+        x = np.asarray(differences, dtype=np.float64)
+        centre = x @ self.weights
+        half = normal_quantile(level) * np.sqrt(np.einsum("mk,kl,ml->m", x, self.covariance, x))
+        ends = (_sigmoid(odds).tolist() for odds in (centre, centre - half, centre + half))
+        return [Interval(*point) for point in zip(*ends, strict=True)]
 
 
 def fit_pairs(differences: npt.ArrayLike, clusters: Labels | None = None, *, ridge: float = 0.0) -> Fit:
     """Bradley and Terry's logistic model on pairs: differences [N, K] of chosen minus rejected, all of them won.
 
-    Minimises sum_i log(1 + exp(-w . d_i)) + ridge / 2 |w|^2 by Newton's method with halved steps. Standard errors are
+    Minimises sum_i log(1 + exp(-w . d_i)) + ridge / 2 |w|^2 by Newton's method with halved steps. The covariance is
     the sandwich under clustering (each pair by itself where None). Raises ValueError where no finite weights fit best:
     the pairs are separated, or a column is constant, and there is no ridge.
     """
@@ -76,15 +84,20 @@ def fit_pairs(differences: npt.ArrayLike, clusters: Labels | None = None, *, rid
     weights = np.zeros(x.shape[1])
     loss = _loss(x, weights, ridge)
     for _ in range(_MAX_STEPS):
-        lost = _sigmoid(-x @ weights)
-        gradient = ridge * weights - x.T @ lost
-        hessian = (x * (lost * (1 - lost))[:, None]).T @ x + ridge * np.eye(len(weights))
+        gradient, hessian = _slopes(x, weights, ridge)
         step = _solve(hessian, gradient)
         # A short step, not a small gain: on separated pairs the gain vanishes while the weights go on growing.
         if float(np.abs(step).max()) < 1e-6 * (1 + float(np.abs(weights).max())):
-            return Fit(weights - step, _errors(x, weights, hessian, clusters))
+            return Fit(weights - step, _covariance(x, weights - step, ridge, clusters))
         weights, loss = _halved(x, weights, step, ridge, loss)
     raise ValueError("no finite weights fit best: the pairs are separated; give a ridge")
+
+
+def _slopes(x: Floats, weights: Floats, ridge: float) -> tuple[Floats, Floats]:
+    """Gradient [K] and Hessian [K, K] of the loss."""
+    lost = _sigmoid(-x @ weights)
+    hessian = (x * (lost * (1 - lost))[:, None]).T @ x + ridge * np.eye(len(weights))
+    return ridge * weights - x.T @ lost, hessian
 
 
 def _halved(x: Floats, weights: Floats, step: Floats, ridge: float, loss: float) -> tuple[Floats, float]:
@@ -109,13 +122,13 @@ def _solve(hessian: Floats, gradient: Floats) -> Floats:
         ) from None
 
 
-def _errors(x: Floats, weights: Floats, hessian: Floats, clusters: Labels | None) -> Floats:
+def _covariance(x: Floats, weights: Floats, ridge: float, clusters: Labels | None) -> Floats:
     scores = x * _sigmoid(-x @ weights)[:, None]
     if clusters is not None:
         labels = dense(np.asarray(clusters))
         scores = np.stack([np.bincount(labels, weights=column) for column in scores.T], axis=1)
-    inverse = np.linalg.inv(hessian)
-    return np.asarray(np.sqrt(np.diag(inverse @ (scores.T @ scores) @ inverse)), dtype=np.float64)
+    inverse = np.linalg.inv(_slopes(x, weights, ridge)[1])
+    return np.asarray(inverse @ (scores.T @ scores) @ inverse, dtype=np.float64)
 
 
 def _sigmoid(z: Floats) -> Floats:
