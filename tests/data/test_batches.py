@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simpo.data.batches import BatchOrder, micro_batches
+from simpo.data.batches import BatchOrder, micro_batches, micro_batches_of_tokens
 from simpo.records import Message, Pair, Source, TokenGroup
 
 rows = st.integers(1, 60)
@@ -94,3 +97,19 @@ def test_micro_batches_hold_each_group_once_the_longest_first(
     assert all(1 <= len(part) <= size for part in cut)
     longest = [group.longest for part in cut for group in part]
     assert longest == sorted(longest, reverse=True)
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), max_size=20), st.integers(1, 120))
+def test_a_budget_of_tokens_is_kept_and_used_up(shapes: list[tuple[int, int]], budget: int) -> None:
+    groups = [_group(number, *shape) for number, shape in enumerate(shapes)]
+
+    def tokens(some: Sequence[TokenGroup]) -> int:
+        return sum(group.longest for group in some)
+
+    cut = list(micro_batches_of_tokens(groups, budget, tokens))
+    assert [group.longest for part in cut for group in part] == sorted(
+        (group.longest for group in groups), reverse=True
+    )
+    assert {group.row.source.line for part in cut for group in part} == {n + 1 for n in range(len(groups))}
+    assert all(tokens(part) <= budget or len(part) == 1 for part in cut)
+    assert all(tokens([*part, following[0]]) > budget for part, following in pairwise(cut))

@@ -47,6 +47,7 @@ EVENTS: dict[str, Types] = {
     "failed": {"message": str},
     "note": {"message": str},
     "scorer": {"name": str, "reason": str},
+    "budget": {"tokens": int, "reason": str},
     "stop": {"reason": str, "best_step": int, "seconds": NUMBER, "pairs_per_second": NUMBER}
     | {"peak_memory_bytes": int},
 }
@@ -54,7 +55,6 @@ PLAN: Types = {
     "steps": int,
     "epochs": NUMBER,
     "batch_size": int,
-    "micro_batch_size": int,
     "num_rows": int,
     "num_validation": int,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -47,3 +47,20 @@ def micro_batches(groups: Sequence[TokenGroup], size: int) -> Iterator[list[Toke
     by_length = sorted(groups, key=lambda group: -group.longest)
     for start in range(0, len(by_length), size):
         yield by_length[start : start + size]
+
+
+def micro_batches_of_tokens(
+    groups: Sequence[TokenGroup], budget: int, tokens: Callable[[Sequence[TokenGroup]], int]
+) -> Iterator[list[TokenGroup]]:
+    """Cut a batch into micro-batches of at most `budget` tokens, like lengths together, the longest first.
+
+    tokens: what some groups take in one forward, packed or padded. A group that is longer stands alone.
+    """
+    together: list[TokenGroup] = []
+    for group in sorted(groups, key=lambda group: -group.longest):
+        if together and tokens([*together, group]) > budget:
+            yield together
+            together = []
+        together.append(group)
+    if together:
+        yield together

@@ -102,6 +102,11 @@ def common_prefix(sequences: Sequence[np.ndarray[tuple[int], np.dtype[np.int32]]
     return common
 
 
+def packed_tokens(groups: Sequence[TokenGroup]) -> int:
+    """Tokens of a row that holds the groups."""
+    return sum(num_packed_tokens(group) for group in groups)
+
+
 def num_packed_tokens(group: TokenGroup) -> int:
     """Tokens the group takes in a pack."""
     sequences = [np.concatenate([group.prompt, completion]) for completion in group.completions]

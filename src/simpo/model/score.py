@@ -68,6 +68,11 @@ def pad_groups(groups: Sequence[TokenGroup], device: torch.device, pad_id: int =
     return PaddedBatch(input_ids, input_ids[:, first + 1 :], scored[:, first + 1 :], first)
 
 
+def padded_tokens(groups: Sequence[TokenGroup]) -> int:
+    """Tokens of one padded forward over the groups, padding included."""
+    return sum(len(group.completions) for group in groups) * max(group.longest for group in groups)
+
+
 def score(model: Any, groups: Sequence[TokenGroup]) -> SequenceLogps:
     """Log-probabilities of every completion after its prompt, by one padded forward of the model as it is.
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from simpo.core.logps import SequenceLogps
 from simpo.errors import CheckFailed
 from simpo.model.attention import NAME, use_shared_attention
-from simpo.model.score import Scorer, score
+from simpo.model.pack import packed_tokens
+from simpo.model.score import Scorer, padded_tokens, score
 from simpo.model.shared import shared_score
 from simpo.records import TokenGroup
 
@@ -61,6 +62,10 @@ class Choice:
     scorer: Scorer
     name: Literal["plain", "shared"]
     reason: str
+
+    def tokens(self, groups: Sequence[TokenGroup]) -> int:
+        """Tokens that one forward of this scorer runs for the groups."""
+        return packed_tokens(groups) if self.name == "shared" else padded_tokens(groups)
 
 
 def choose_scorer(

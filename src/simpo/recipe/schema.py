@@ -202,8 +202,15 @@ class TrainRecipe(Section):
     batch_size: Count = Field(
         32, description="Pairs (or examples) of one optimizer step, over all ranks: the global batch."
     )
-    micro_batch_size: Count = Field(
-        1, description="Pairs of one forward and backward; changes memory and speed, not the result."
+    micro_batch_size: Count | None = Field(
+        None,
+        description="Pairs of one forward and backward, where you would rather count pairs than tokens; changes memory "
+        "and speed, not the result.",
+    )
+    tokens_per_microbatch: Count | Literal["auto"] | None = Field(
+        None,
+        description="Tokens of one forward and backward; `auto` (where neither is given) takes as many as make it "
+        "fast, fewer where memory is short.",
     )
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="Shape of the learning rate after warm-up."
@@ -246,6 +253,13 @@ class TrainRecipe(Section):
         1, description="How many of the newest checkpoints to keep; the best is kept besides."
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
+
+
+    @model_validator(mode="after")
+    def _one_cut(self) -> TrainRecipe:
+        if self.micro_batch_size is not None and self.tokens_per_microbatch is not None:
+            raise ValueError("micro_batch_size and tokens_per_microbatch both cut a batch: give one")
+        return self
 
 
 class EvaluateRecipe(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 
-from simpo.data.batches import BatchOrder, micro_batches
+from simpo.data.batches import BatchOrder, micro_batches, micro_batches_of_tokens
 from simpo.errors import Collapsed, DataError, Interrupted, RunFailed
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, score
+from simpo.model.trust import Choice
 from simpo.model.weights import load_weights, save_weights
 from simpo.recipe import Recipe
+from simpo.records import TokenGroup
 from simpo.runs.checkpoint import (
     OPTIMIZER,
     Checkpoint,
@@ -35,6 +37,7 @@ from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
 from simpo.train.accelerator import make_accelerator, run_scorer
 from simpo.train.advice import collapsed, first_knobs
 from simpo.train.allocator import keep_freed_memory
+from simpo.train.budget import find_budget, free_bytes
 from simpo.train.feedback import feedback_rates
 from simpo.train.guard import Guard, Look
 from simpo.train.optimizer import (
@@ -58,6 +61,7 @@ from simpo.train.step import train_step
 from simpo.train.tracker import Tracker
 from simpo.train.validation import validation_figures
 
+Cut = Callable[[Sequence[TokenGroup]], Iterator[list[TokenGroup]]]
 Listener = Callable[[dict[str, Any]], None]
 
 
@@ -65,6 +69,7 @@ class Loop:
     """One run in progress: what it holds, and the few decisions it takes between steps."""
 
     optimizer: torch.optim.Optimizer
+    cut: Cut
 
     def __init__(
         self,
@@ -110,7 +115,7 @@ class Loop:
         self._open_story()
         for note in notes:
             self.emit("note", message=note)
-        self._choose_scorer()
+        choice = self._choose_scorer()
         try:
             self.reference = make_reference(self.recipe, self.prepared, self.scorer, self._on_progress)
         except _NoLongerWaited:
@@ -121,6 +126,7 @@ class Loop:
             checkpoint_activations(policy.model)
         policy.model.train()
         self.optimizer = make_optimizer(policy.model, train)
+        self.cut = self._cut_into(choice)
         seed_everything(train.seed)
         if checkpoint is not None and not self._finished():
             load_optimizer(self.optimizer, checkpoint.path / OPTIMIZER)
@@ -143,11 +149,34 @@ class Loop:
         else:
             self.emit("start", **plan_of(self.recipe, self.prepared, self.num_steps))
 
-    def _choose_scorer(self) -> None:
+    def _choose_scorer(self) -> Choice:
         policy, groups = self.prepared.policy, self.prepared.train
         choice = run_scorer(self.recipe, self.accelerator, policy.model, groups, gradients=True)
         self.scorer = choice.scorer
         self.emit("scorer", name=choice.name, reason=choice.reason)
+        return choice
+
+    def _cut_into(self, choice: Choice) -> Cut:
+        """How a batch is cut into micro-batches; a budget that was found once is a run's for good.
+
+        Rounding differs from cut to cut, and a resumed run is to be the run without interruption.
+        """
+        train = self.recipe.train
+        size, budget = train.micro_batch_size, train.tokens_per_microbatch
+        if size is not None:
+            return lambda groups: micro_batches(groups, size)
+        if budget is None or budget == "auto":
+            earlier = [event for event in read_events(self.run.events_path) if event["event"] == "budget"]
+            if earlier:
+                budget = int(earlier[-1]["tokens"])
+            else:
+                policy, groups = self.prepared.policy, self.prepared.train
+                free = free_bytes(policy.device)
+                found = find_budget(policy.model, self.optimizer, choice, groups, free)
+                self.emit("budget", tokens=found.tokens, reason=found.reason)
+                budget = found.tokens
+        tokens = budget
+        return lambda groups: micro_batches_of_tokens(groups, tokens, choice.tokens)
 
     def run_to_end(self) -> None:
         """Step until the plan is done or validation no longer improves; evaluate and save on the way."""
@@ -185,7 +214,7 @@ class Loop:
                 self.accelerator,
                 self.prepared.policy.model,
                 self.optimizer,
-                list(micro_batches(groups, self.recipe.train.micro_batch_size)),
+                list(self.cut(groups)),
                 objective=self.prepared.objective,
                 scorer=self.scorer,
                 reference=self.reference,

@@ -72,7 +72,6 @@ def plan_of(recipe: Recipe, prepared: Prepared, num_steps: int) -> dict[str, Any
             "steps": num_steps,
             "epochs": train.epochs,
             "batch_size": train.batch_size,
-            "micro_batch_size": train.micro_batch_size,
             "num_rows": len(prepared.train),
             "num_validation": len(prepared.validation),
         },

@@ -1,0 +1,93 @@
+"""How many tokens one forward and backward may take: enough to be fast, few enough to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simpo.model.trust import Choice
+from simpo.records import TokenGroup
+
+# Tokens from which on a larger forward is hardly faster: on two cores a full fine-tune of 135 million weights gains
+# 11 % from 460 to 920.
+ENOUGH_TOKENS = {"cpu": 1024}
+ENOUGH_TOKENS_ON_A_GPU = 16384
+
+# Of the memory that is free, what autograd may keep: a forward and backward also need room to work in.
+SHARE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens of a micro-batch, and how they were found, in a sentence."""
+
+    tokens: int
+    reason: str
+
+
+def find_budget(
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    choice: Choice,
+    groups: Sequence[TokenGroup],
+    free: int | None,
+) -> Budget:
+    """Run the longest group forward, count what is kept for its backward, and take as many tokens as fit and help.
+
+    free: bytes that can be taken (`free_bytes`); None, where the system does not say, takes as many tokens as help.
+    Nothing has changed when it returns, torch's random state included.
+    """
+    device = next(model.parameters()).device
+    enough = ENOUGH_TOKENS.get(device.type, ENOUGH_TOKENS_ON_A_GPU)
+    longest = max(groups, key=lambda group: group.longest)
+    tokens = choice.tokens([longest])
+    if free is not None:
+        bytes_per_token = _kept_bytes(model, choice, longest) / tokens
+        room = SHARE * max(0, free - _state_bytes(optimizer))
+        if room < enough * bytes_per_token:
+            reason = f"{bytes_per_token / 1024:.0f} KiB a token, {room / 2**30:.1f} GiB for them"
+            return Budget(max(int(room / bytes_per_token), tokens), reason)
+    return Budget(max(enough, tokens), f"a forward of {enough} tokens is large enough to be fast")
+
+
+def _kept_bytes(model: Any, choice: Choice, group: TokenGroup) -> int:
+    """Bytes that autograd keeps between forward and backward of the group, weights aside, each buffer once."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept),
+    ):
+        choice.scorer(model, [group])
+    return sum(kept.values())
+
+
+def _state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """What the optimizer will hold and does not yet: the gradients, and two moments in the weights' type."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    return 3 * sum(weight.numel() * weight.element_size() for weight in weights)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that can still be taken, None where nobody says."""
+    if device.type == "cuda":
+        free, held = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_allocated(device)
+        return int(free + torch.cuda.memory_reserved(device) - held)
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.exists():
+        return None
+    lines = meminfo.read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
