@@ -62,7 +62,8 @@ def judge_comparison(comparison: Json) -> Verdict:
 
     The candidate is the method with the highest win rate against the starting model, or without a judge the highest
     accuracy under its own reward. It is chosen where it beats the starting model clearly (its interval excludes
-    none); `clear` where it also beats every other method clearly and nothing speaks against it clearly.
+    none); `clear` where a judge read the replies, it also beats every other method clearly, and nothing got clearly
+    worse than it was.
     """
     figures = _Figures(comparison)
     best = figures.candidate()
@@ -72,9 +73,9 @@ def judge_comparison(comparison: Json) -> Verdict:
     reasons = [sentence for other in others for sentence in figures.reasons(best, other)]
     harm = figures.harm(best)
     doubts = [*harm, *figures.contradictions(best, others), *figures.limits(best)]
-    if beats_start.clearly < 0 or (beats_start.clearly == 0 and beats_start.known):
+    if beats_start.clearly <= 0:
         return _keep(figures, best, beats_start, doubts)
-    clear = beats_start.clearly > 0 and all(one.clearly > 0 for one in beaten)
+    clear = figures.judged and beats_start.clearly > 0 and all(one.clearly > 0 for one in beaten)
     strength: Strength = "clear" if clear and not harm else "leaning" if _leads(beaten) else "undecided"
     headline = _headline(figures, best, others, strength)
     opening = [headline + ".", *reasons[:4], *figures.start(best), *figures.price(best, others)]
@@ -89,7 +90,6 @@ class _Edge:
     value: float
     low: float | None
     high: float | None
-    known: bool = True
 
     @property
     def clearly(self) -> int:
@@ -197,13 +197,14 @@ class _Figures:
         return found
 
     def start(self, best: str) -> list[str]:
-        if not self.judged:
-            edge = self.by_accuracy(best, BASE)
-            return [
-                f"Under mean log-probability it gained {_points(edge.value)} points over the starting model."
-            ]
-        edge = self.by_judge(best, BASE)
-        return [f"Against the starting model it wins {_share(edge, 0.5)}."]
+        edge = self.against(best, BASE)
+        if self.judged:
+            return [f"Against the starting model it wins {_share(edge, 0.5)}."]
+        if self._has_reference(best):
+            return [f"It orders {_share(edge, 0.5)} of the pairs rightly; tossing a coin gives 50 %."]
+        more = "more" if edge.value >= 0 else "fewer"
+        points = f"{abs(edge.value) * 100:.1f} points"
+        return [f"It orders {points} {more} of the pairs rightly than the starting model."]
 
     def price(self, best: str, others: Sequence[str]) -> list[str]:
         rows = {row["method"]: row for row in reversed(self.all.get("cost") or []) if row["from"] == "run"}
@@ -216,15 +217,13 @@ class _Figures:
             words = [
                 _compared(ratio, what)
                 for ratio, what, bound in (
-                    (time, "time", THRESHOLDS["time_ratio"]),
+                    (time, "time a pair", THRESHOLDS["time_ratio"]),
                     (memory, "memory", THRESHOLDS["memory_ratio"]),
                 )
                 if ratio is not None and not 1 / bound < ratio < bound
             ]
             if words:
-                found.append(
-                    f"A pair of its training took {' and '.join(words)} than one of {self.label(other)}."
-                )
+                found.append(f"Training it took {' and '.join(words)} than training {self.label(other)}.")
         return found
 
     def harm(self, best: str) -> list[str]:
@@ -267,8 +266,8 @@ class _Figures:
                 if -change["value"] < THRESHOLDS["regression_loss"]:
                     continue
                 found.append(
-                    f"On {each['name']} it lost {_points(-change['value'])} points "
-                    f"({_points(-change['high'])} to {_points(-change['low'])})."
+                    f"On {each['name']} it lost {-change['value'] * 100:.1f} points "
+                    f"({-change['high'] * 100:.1f} to {-change['low'] * 100:.1f})."
                 )
         return found
 

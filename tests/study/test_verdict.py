@@ -1,0 +1,212 @@
+"""The verdict: chosen by the figures, in words a manager understands, with what speaks against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from simpo.study.verdict import THRESHOLDS, judge_comparison
+
+Json = dict[str, Any]
+
+
+def estimate(value: float, half: float = 0.03) -> Json:
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def difference(first: str, second: str, value: float, half: float = 0.03, own: bool = True) -> Json:
+    found = estimate(value, half)
+    return {"first": first, "second": second, "own": found if own else None, "common": found}
+
+
+def rate(first: str, second: str, raw: float, equal: float | None = None, half: float = 0.05) -> Json:
+    controlled = {**estimate(raw if equal is None else equal, half), "extrapolated": False}
+    return {
+        "first": first, "second": second, "raw": estimate(raw, half), "length_controlled": controlled,
+        "agreement_of_orders": None,
+    }  # fmt: skip
+
+
+def replies(
+    chars: float = 200, stopped: float = 1.0, repetitive: float = 0.0, escalation: float = 0.1
+) -> Json:
+    return {
+        "chars": {"median": chars}, "stopped": estimate(stopped), "repetitive": repetitive,
+        "escalation": estimate(escalation),
+    }  # fmt: skip
+
+
+def comparison(seeds: int = 3) -> Json:
+    """SimPO clearly ahead of DPO, both ahead of the start, nothing wrong with either."""
+    runs = [{"status": "done"}] * seeds
+    return {
+        "methods": [
+            {"id": "simpo", "label": "SimPO", "name": "simpo", "runs": runs},
+            {"id": "dpo", "label": "DPO", "name": "dpo", "runs": runs},
+        ],
+        "data": {"num_pairs": 1000, "num_prompts": 800, "seen_in_training": 0},
+        "preference": {
+            "models": {
+                "simpo": {"own": estimate(0.74)}, "dpo": {"own": estimate(0.61)}, "base": {"own": None},
+            },
+            "differences": [
+                difference("simpo", "dpo", 0.13),
+                difference("simpo", "base", 0.2, own=False),
+                difference("dpo", "base", 0.08, own=False),
+            ],
+        },
+        "generation": {
+            "num_prompts": 400,
+            "models": {"simpo": replies(), "dpo": replies(), "base": replies()},
+            "win_rates": [
+                rate("simpo", "base", 0.7), rate("dpo", "base", 0.6), rate("simpo", "dpo", 0.6),
+            ],
+        },
+        "drift": {"models": {"simpo": {"chosen": estimate(0.1)}, "dpo": {"chosen": estimate(0.05)}}},
+        "regression": [{"name": "gsm8k", "changes": {"simpo": estimate(0.0), "dpo": estimate(0.0)}}],
+        "cost": [
+            {"method": "simpo", "from": "run", "seconds_per_pair": 1.0, "peak_memory_bytes": 6e9},
+            {"method": "dpo", "from": "run", "seconds_per_pair": 1.0, "peak_memory_bytes": 10e9},
+        ],
+    }  # fmt: skip
+
+
+def test_a_method_that_is_clearly_ahead_everywhere_is_the_one_to_take() -> None:
+    found = judge_comparison(comparison())
+    assert (found.choice, found.strength) == ("simpo", "clear")
+    assert found.headline == "Cut over to SimPO: it is better than the starting model and than DPO"
+    assert found.doubts == ()
+    assert "60 % (55 % to 65 %) of cases" in found.paragraph
+    assert "13.0 points more of 1000 held-out pairs rightly than DPO (+10.0 to +16.0)" in found.paragraph
+    assert "Training it took 40 % less memory than training DPO." in found.paragraph
+    assert found.paragraph.endswith("Nothing in the figures speaks against it.")
+    assert found.to_json()["thresholds"] == dict(THRESHOLDS)
+
+
+def test_the_same_figures_named_the_other_way_round_give_the_same_choice() -> None:
+    report = comparison()
+    report["preference"]["models"] = {
+        id_: report["preference"]["models"][id_] for id_ in ("dpo", "simpo", "base")
+    }
+    report["preference"]["differences"][0] = difference("dpo", "simpo", -0.13)
+    report["generation"]["win_rates"][2] = rate("dpo", "simpo", 0.4)
+    assert judge_comparison(report).reasons == judge_comparison(comparison()).reasons
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (
+            ("generation", "models", "simpo", "stopped"),
+            estimate(0.8),
+            "Only 80 % of its replies end by themselves",
+        ),
+        (("generation", "models", "simpo", "chars"), {"median": 320.0}, "1.6 times as long (320 characters"),
+        (
+            ("generation", "models", "simpo", "repetitive"),
+            0.2,
+            "20 % of its replies mostly repeat themselves",
+        ),
+        (
+            ("generation", "models", "simpo", "escalation"),
+            estimate(0.2),
+            "Escalations rise from 10 % to 20 %",
+        ),
+        (
+            ("regression", 0, "changes", "simpo"),
+            estimate(-0.05, 0.02),
+            "On gsm8k it lost 5.0 points (3.0 to 7.0)",
+        ),
+        (("drift", "models", "simpo", "chosen"), estimate(0.9), "0.90 nats per token"),
+    ],
+)
+def test_what_got_worse_than_at_the_start_is_said_and_takes_the_certainty(
+    path: tuple[Any, ...], value: Any, words: str
+) -> None:
+    report = comparison()
+    inner: Any = report
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    found = judge_comparison(report)
+    assert (found.choice, found.strength) == ("simpo", "leaning")
+    assert words in found.paragraph
+    assert found.headline.startswith("SimPO is ahead of DPO, but read what speaks against it")
+
+
+def test_a_loss_within_its_interval_is_no_loss() -> None:
+    report = comparison()
+    report["regression"][0]["changes"]["simpo"] = estimate(-0.05, 0.06)
+    assert judge_comparison(report).doubts == ()
+
+
+def test_methods_too_close_to_call_are_called_so() -> None:
+    report = comparison()
+    report["generation"]["win_rates"][2] = rate("simpo", "dpo", 0.52)
+    found = judge_comparison(report)
+    assert (found.choice, found.strength) == ("simpo", "undecided")
+    assert "these figures do not decide" in found.headline
+
+
+def test_where_another_figure_favours_the_other_method_it_is_said() -> None:
+    report = comparison()
+    report["preference"]["differences"][0] = difference("simpo", "dpo", -0.1)
+    report["generation"]["win_rates"][2] = rate("simpo", "dpo", 0.6, equal=0.4)
+    found = judge_comparison(report)
+    assert "DPO orders clearly more held-out pairs rightly." in found.doubts
+    assert "At equal lengths the judge clearly prefers DPO." in found.doubts
+    assert "10.0 points fewer" in found.paragraph
+
+
+@pytest.mark.parametrize(("raw", "strength"), [(0.52, "undecided"), (0.4, "clear")])
+def test_what_is_no_better_than_the_start_is_not_taken(raw: float, strength: str) -> None:
+    report = comparison()
+    report["generation"]["win_rates"] = [
+        rate("simpo", "base", raw), rate("dpo", "base", raw - 0.1), rate("simpo", "dpo", 0.6)
+    ]  # fmt: skip
+    found = judge_comparison(report)
+    assert (found.choice, found.strength) == (None, strength)
+    assert found.headline.startswith("Do not cut over")
+
+
+def test_the_limits_of_a_small_comparison_are_said() -> None:
+    report = comparison(seeds=1)
+    report["data"] = {"num_pairs": 40, "num_prompts": 30, "seen_in_training": 5}
+    report["generation"]["num_prompts"] = 24
+    report["generation"]["win_rates"][0]["agreement_of_orders"] = 0.5
+    report["generation"]["win_rates"][2]["length_controlled"]["extrapolated"] = True
+    text = judge_comparison(report).paragraph
+    for words in (
+        "Only 1 training seed: another", "Only 40 held-out pairs", "Only 24 prompts were judged",
+        "5 of the held-out prompts were trained on", "changed its mind with the order in 50 % of cases",
+        "the rate at equal lengths is a guess",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_without_a_judge_accuracy_decides_and_is_said_not_to_be_quality() -> None:
+    report = comparison()
+    report["generation"] = None
+    found = judge_comparison(report)
+    assert (found.choice, found.strength) == ("simpo", "leaning")
+    assert "It orders 20.0 points more of the pairs rightly than the starting model." in found.paragraph
+    assert "accuracy on pairs is not quality" in found.paragraph
+
+
+def test_a_method_with_a_reference_is_held_against_chance_without_a_judge() -> None:
+    report = comparison()
+    report["generation"] = None
+    report["preference"]["models"]["simpo"]["own"] = estimate(0.55)
+    report["preference"]["differences"][0] = difference("simpo", "dpo", -0.06)
+    found = judge_comparison(report)
+    assert found.choice == "dpo"
+    assert "61 % (58 % to 64 %) of the pairs rightly; tossing a coin gives 50 %" in found.paragraph
+
+
+def test_an_interval_that_is_missing_decides_nothing() -> None:
+    report = comparison()
+    report["generation"]["win_rates"][2]["raw"] = {"value": 0.6, "low": None, "high": None}
+    found = judge_comparison(report)
+    assert found.strength == "undecided"
+    assert "in 60 % of cases" in found.paragraph
