@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,19 @@ from simpo.audit.findings import Finding
 from simpo.audit.view import TextCheck, view_of
 from simpo.records import Message, Pair, Source
 
-_THINGS = ("lamp", "kettle", "chair", "desk", "blanket", "mirror", "shelf", "clock", "carpet", "bench")
-_PLACES = ("Lyon", "Porto", "Ghent", "Turin", "Malmo", "Graz", "Brno", "Cork", "Delft", "Vigo")
+_WORDS = """
+lamp kettle chair desk blanket mirror shelf clock carpet bench parcel carrier invoice voucher refund address order
+store week month day morning evening city street door box label note price plan account page answer question left
+came went sent paid asked found lost kept broke closed opened called wrote read saw green small large early late
+heavy light empty full open near far again never always twice once
+""".split()  # noqa: SIM905
 
 
 def plain_row(number: int) -> dict[str, Any]:
-    """Row `number` of any: the three texts differ from those of every other row, and nothing is wrong with them."""
-    thing, place = _THINGS[number % 10], _PLACES[number // 10 % 10]
-    return {
-        "prompt": f"Where is order {number} with the {thing}? I live in {place}.",
-        "chosen": f"{thing.capitalize()} {number} has left {place} and should be with you on Friday.",
-        "rejected": f"Order {number} is somewhere, and {place} is far away.",
-    }
+    """Row `number` of any: its three texts have little in common with those of any other, and nothing is wrong."""
+    draw = random.Random(number)
+    prompt, chosen, rejected = (" ".join(draw.choices(_WORDS, k=14)).capitalize() for _ in range(3))
+    return {"prompt": f"{prompt}?", "chosen": f"{chosen}.", "rejected": f"{rejected}."}
 
 
 def write_pairs(path: Path, count: int, spoilt: Mapping[int, Mapping[str, Any]] | None = None) -> Path:

@@ -245,8 +245,8 @@ PRIVACY: Mapping[str, Kind] = {
     "card_number": Kind(
         "error",
         "a text holds what looks like the number of a payment card",
-        "13 to 19 digits with the prefix and length of a card network and a right check digit (Luhn); numbers that "
-        "networks publish for tests are not counted.",
+        "14 to 16 digits in groups, or in a text that speaks of cards, with the prefix and length of a network and a "
+        "right check digit (Luhn); numbers that networks publish for tests are not counted.",
         "Drop them: such numbers must not be stored.",
         "drop",
     ),

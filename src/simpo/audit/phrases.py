@@ -94,12 +94,12 @@ class Openings:
     """How often completions of the two sides begin with the same words; memory is bounded."""
 
     def __init__(self) -> None:
-        self._sides: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        self.sides: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         self._tally = Tally()
 
     def look(self, number: int, pair: Pair, view: View) -> None:
         """Take in pair `number`."""
-        for side, text in zip(self._sides, (pair.chosen, pair.rejected), strict=True):
+        for side, text in zip(self.sides, (pair.chosen, pair.rejected), strict=True):
             side[opening(text)] += 1
             if len(side) > MAX_OPENINGS:
                 for words in [words for words, count in side.items() if count == 1]:
@@ -109,8 +109,8 @@ class Openings:
         """What was found in `of` pairs."""
         least = max(MIN_OPENING_COUNT, MIN_OPENING_SHARE * of)
         counts = {
-            words: (self._sides[0][words], self._sides[1][words])
-            for side in self._sides
+            words: (self.sides[0][words], self.sides[1][words])
+            for side in self.sides
             for words, count in side.most_common(50)
             if count >= least and words
         }
