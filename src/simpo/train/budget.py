@@ -84,8 +84,8 @@ def _state_bytes(optimizer: torch.optim.Optimizer) -> int:
 def free_bytes(device: torch.device) -> int | None:
     """Memory that can still be taken, None where nobody says."""
     if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0]
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     meminfo = Path("/proc/meminfo")
     if device.type != "cpu" or not meminfo.exists():
         return None
