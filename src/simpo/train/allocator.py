@@ -19,6 +19,8 @@ def keep_freed_memory() -> bool:
     """
     if platform.libc_ver()[0] != "glibc":
         return False
-    mallopt = ctypes.CDLL(None).mallopt
+    library = ctypes.CDLL(None)
+    library.malloc_trim(0)  # what loading and checking have left goes back once
+    mallopt = library.mallopt
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _PAD_BYTES))
     return all([mallopt(parameter, value) == 1 for parameter, value in settings])

@@ -77,7 +77,7 @@ def _kept_bytes(model: Any, choice: Choice, group: TokenGroup) -> int:
 
 def _state_bytes(optimizer: torch.optim.Optimizer) -> int:
     """What the optimizer will hold and does not yet: the gradients, and two moments in the weights' type."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    weights: list[Tensor] = [weight for group in optimizer.param_groups for weight in group["params"]]
     return 3 * sum(weight.numel() * weight.element_size() for weight in weights)
 
 

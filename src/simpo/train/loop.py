@@ -105,8 +105,6 @@ class Loop:
 
     def begin(self, checkpoint: Checkpoint | None, notes: Sequence[str] = ()) -> None:
         """Score the reference while the policy is still the starting one, then take up the checkpoint if any."""
-        if self.prepared.policy.device.type == "cpu":
-            keep_freed_memory()
         reset_peak_memory()
         policy, train = self.prepared.policy, self.recipe.train
         attach_adapter(self.recipe, policy, self.run.path)
@@ -125,6 +123,8 @@ class Loop:
         if train.gradient_checkpointing:
             checkpoint_activations(policy.model)
         policy.model.train()
+        if policy.device.type == "cpu":
+            keep_freed_memory()
         self.optimizer = make_optimizer(policy.model, train)
         self.cut = self._cut_into(choice)
         seed_everything(train.seed)

@@ -73,12 +73,16 @@ class StochasticAdamW(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update each weight in float32 and round it back."""
+        noise: Tensor | None = None
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._update(weight, weight.grad, group)
+                    if noise is None:
+                        # One draw serves all parts of a step: what two weights far apart are rounded by may agree.
+                        noise = torch.randint(0, 2**16, (_PART,), dtype=torch.int32, device=weight.device)
+                    self._update(weight, weight.grad, group, noise)
 
-    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any], noise: Tensor) -> None:
         state = self.state[weight]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=weight.device)
@@ -92,11 +96,14 @@ class StochasticAdamW(torch.optim.AdamW):
                 beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"], eps=group["eps"],
                 amsgrad=False, maximize=False,
             )  # fmt: skip
-            for held, value in zip(part, precise, strict=True):
-                if held.dtype == torch.float32:
+            # The first moment forgets within tens of steps: the nearest will do.
+            for held, value, rounded in zip(
+                part, precise, ("randomly", "no", "nearest", "randomly"), strict=True
+            ):
+                if rounded == "randomly" and held.dtype == torch.bfloat16:
+                    held.copy_(round_at_random(value, noise[: len(value)]))
+                elif rounded != "no":
                     held.copy_(value)
-                elif held is not part[1]:
-                    held.copy_(round_at_random(value))
 
 
 # Weights updated at once: float32 copies of so many are held, not of a whole embedding.
@@ -108,14 +115,11 @@ def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(tensor.view(-1), _PART) for tensor in tensors), strict=True)
 
 
-def round_at_random(value: Tensor) -> Tensor:
-    """float32 to bfloat16, up or down with the probabilities that make it right on average; writes over `value`.
+def round_at_random(value: Tensor, noise: Tensor) -> Tensor:
+    """Finite float32 [N] as bfloat16's numbers, up or down with the probabilities that make it right on average.
 
-    A float32 whose lower 16 bits are random is carried into the upper 16 just as often as its own lower bits say. The
-    numbers that bfloat16 holds, infinities and NaN stay what they are.
+    noise: [N] int32, uniform in 0 ... 2^16 - 1. Added to the lower 16 bits of a float32 it carries into the upper 16
+    just as often as those bits say. Writes over `value` and returns it. What bfloat16 holds stays what it is.
     """
-    finite = torch.isfinite(value)
-    bits = value.view(torch.int32)
-    noise = torch.randint(0, 2**16, bits.shape, dtype=torch.int32, device=value.device)
-    rounded = torch.where(finite, (bits + noise) & -(2**16), bits)
-    return rounded.view(torch.float32).to(torch.bfloat16)
+    value.view(torch.int32).add_(noise).bitwise_and_(-(2**16))
+    return value
