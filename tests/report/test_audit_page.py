@@ -178,7 +178,7 @@ def test_labels_are_exchanged_only_by_a_command_of_its_own(audited: dict[str, An
 def test_data_that_is_not_fit_is_not_sent_to_a_build(audited: dict[str, Any], tmp_path: Path) -> None:
     verdict = judge([], pairs=3, prompts=3, rows_read=3).to_json()
     page = page_of({**audited, "verdict": verdict}, tmp_path)
-    assert "simpo build" not in page.text
+    assert "--out data/v1" not in page.text
     assert "audit them again" in page.text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from simpo.report.audit_sections import label_section, length_section
-from simpo.report.audit_source import AuditFile, read_audit
+from simpo.report.audit_source import AuditFile
 from simpo.report.audit_views import (
     STATES,
     SUITS,
@@ -20,6 +20,7 @@ from simpo.report.audit_views import (
     tiles,
 )
 from simpo.report.pages import render, write_page
+from simpo.report.source import parsed
 from simpo.report.words import last_name, whole
 
 
@@ -29,7 +30,7 @@ def write_audit_page(audit_json: Mapping[str, Any], path: Path | str) -> None:
     The same audit gives the same bytes. Raises DataError where a key of the audit is missing or of another type, and
     RunFailed where the file cannot be written.
     """
-    write_page(Path(path), render_audit_page(read_audit(audit_json)))
+    write_page(Path(path), render_audit_page(parsed(AuditFile, audit_json, "audit.json")))
 
 
 def render_audit_page(audit: AuditFile) -> str:
@@ -46,7 +47,7 @@ def render_audit_page(audit: AuditFile) -> str:
         verdict=audit.verdict,
         repairs=[(spoken(each.kind), each.repair, whole(each.count)) for each in audit.verdict.repairs],
         data=audit.data,
-        tiles=tiles(audit),
+        tiles=[(tile.label, tile.value, tile.note) for tile in tiles(audit)],
         steps=next_steps(audit),
         findings=findings_by_severity(audit),
         lengths=length_section(audit),

@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from simpo.errors import DataError
 from simpo.report.source import Estimate, Record
 
 SEVERITIES = ("error", "warning", "note")
@@ -168,16 +167,6 @@ class LengthFigures(Record):
 
 
 Figures = TypeVar("Figures", bound=Record)
-
-
-def read_audit(content: Mapping[str, Any]) -> AuditFile:
-    """The audit checked. Raises DataError naming the key that is missing or of another type."""
-    try:
-        return AuditFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{key}: {first['msg']}", where="audit.json") from error
 
 
 def figures_of(audit: AuditFile, kind: str, shape: type[Figures]) -> Figures | None:

@@ -272,10 +272,17 @@ def _each_line(kind: type[AnyRecord], path: Path) -> Iterator[AnyRecord]:
 
 def _checked(kind: type[AnyRecord], text: str, where: str) -> AnyRecord:
     try:
-        return kind.model_validate(json.loads(text))
+        content = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"not valid JSON: {error}", where=where) from error
+    return parsed(kind, content, where)
+
+
+def parsed(kind: type[AnyRecord], content: Any, where: str) -> AnyRecord:
+    """Plain values as a record. Raises DataError naming the first key that is missing or of another type."""
+    try:
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{key}: {first['msg']}", where=where) from error
-    except ValueError as error:
-        raise DataError(f"not valid JSON: {error}", where=where) from error
