@@ -1,4 +1,4 @@
-"""What a prompt asks, which prompts ask nearly the same, and groups that hold when rows come later."""
+"""What a prompt asks, which prompts ask nearly the same, and groups that hold when others come later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simpo.audit.minhash import NEAR, jaccard
-from simpo.audit.prompt_groups import PromptGroups
 from simpo.audit.prompts import Asked, Prompts, asked
 from simpo.audit.spool import Spool
 from simpo.data.read import read_rows
@@ -30,11 +29,18 @@ def said(*turns: tuple[str, str]) -> tuple[Message, ...]:
     return tuple(Message(role, text) for role, text in turns)
 
 
-def groups_of(*prompts: tuple[Message, ...], known: dict[str, str] | None = None) -> list[str]:
-    groups = PromptGroups(known)
-    for prompt in prompts:
-        groups.add(prompt)
-    return groups.ids()
+def groups_of(*prompts: tuple[Message, ...]) -> list[int]:
+    """Of each prompt a number of its group."""
+    known = Prompts()
+    numbers = [known.add(asked(prompt)) for prompt in prompts]
+    labels = known.near()[0].labels
+    return [int(labels[number]) for number in numbers]
+
+
+def together(texts: list[str], groups: list[int]) -> set[tuple[str, str]]:
+    """All pairs of texts that are in one group."""
+    pairs = combinations(sorted(set(zip(texts, groups, strict=True))), 2)
+    return {(one, other) for (one, group), (other, its) in pairs if group == its}
 
 
 def test_case_white_space_and_forms_of_characters_make_no_other_prompt() -> None:
@@ -108,58 +114,24 @@ def variants(rng: random.Random) -> list[str]:
 
 @settings(max_examples=25)
 @given(st.randoms(use_true_random=False))
-def test_groups_and_their_ids_do_not_depend_on_the_order_of_the_rows(rng: random.Random) -> None:
+def test_groups_do_not_depend_on_the_order_of_the_prompts(rng: random.Random) -> None:
     texts = variants(rng)
-    ids = dict(zip(texts, groups_of(*map(user, texts)), strict=True))
-    rng.shuffle(texts)
-    assert dict(zip(texts, groups_of(*map(user, texts * 2))[: len(texts)], strict=True)) == ids
+    first = together(texts, groups_of(*map(user, texts)))
+    again = rng.sample(texts, len(texts)) * 2
+    assert first
+    assert together(again, groups_of(*map(user, again))) == first
 
 
 @settings(max_examples=25)
 @given(st.randoms(use_true_random=False))
-def test_rows_that_come_later_take_no_group_apart(rng: random.Random) -> None:
+def test_prompts_that_come_later_take_no_group_apart(rng: random.Random) -> None:
     texts = variants(rng)
-    half = groups_of(*map(user, texts[:14]))
-    whole = groups_of(*map(user, texts))[:14]
-    for one, other in combinations(range(14), 2):
-        assert half[one] != half[other] or whole[one] == whole[other]
+    half = together(texts[:14], groups_of(*map(user, texts[:14])))
+    assert half <= together(texts, groups_of(*map(user, texts)))
 
 
-@settings(max_examples=25)
-@given(st.randoms(use_true_random=False))
-def test_known_prompts_keep_their_ids_for_good(rng: random.Random) -> None:
-    texts = variants(rng)
-    rng.shuffle(texts)
-    first = PromptGroups()
-    for text in texts[:10]:
-        first.add(user(text))
-    known = dict(zip(first.keys(), first.ids(), strict=True))
-    assert groups_of(*map(user, texts), known=known)[:10] == first.ids()
-
-
-def test_a_new_prompt_between_two_known_groups_joins_one_of_them_and_moves_no_old_row() -> None:
-    left, middle, right = (
-        "abcdefghijklmnopqrstuvwxyz0123456789" + end for end in ("AAAAAAA", "AAABBBB", "BBBBBBB")
-    )
-    old = PromptGroups()
-    for text in (left, right):
-        old.add(user(text))
-    known = {key: name for key, name in zip(old.keys(), ("first", "second"), strict=True)}
-    assert (
-        groups_of(user(left), user(middle), user(right))
-        == [min(groups_of(*map(user, (left, middle, right))))] * 3
-    )
-    new = PromptGroups(known)
-    for text in (left, middle, right):
-        new.add(user(text))
-    assert new.ids() == ["first", "first", "second"]
-    assert new.bridged == 1
-
-
-def test_the_key_and_id_of_a_prompt_are_the_same_on_any_machine() -> None:
-    groups = PromptGroups()
-    groups.add(user("Where is my order?"))
-    assert groups.keys() == groups.ids() == ["47855f450538b3a4"]
+def test_the_key_of_a_prompt_is_the_same_on_any_machine() -> None:
+    assert f"{asked(user('Where is my order?')).key:016x}" == "47855f450538b3a4"
 
 
 def test_links_between_real_prompts_are_those_that_comparing_all_with_all_gives(test_data: Path) -> None:
