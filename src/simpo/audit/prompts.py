@@ -222,9 +222,9 @@ class Prompts:
         """The prompts joined where they are nearly equal, and joined where that is likely by their signatures alone.
 
         The first is exact in what it joins: each link was verified on the texts. It may miss a link: of two prompts
-        with an index of 0.7 in one case of 50, of 0.75 in one of 500. Neither depends on the order of the prompts, and a
-        prompt that comes later takes no group apart, but may make two of them one. (In a bucket of more than WINDOW + 1
-        prompts only neighbours are compared, and there it may; such groups are templates, linked many times over.)
+        with an index of 0.7 in one case of 50, of 0.75 in one of 500. Neither depends on the order of the prompts, and
+        a prompt that comes later takes no group apart, but may make two of them one. (In a bucket of more than
+        WINDOW + 1 prompts only neighbours are compared, and there it may; such groups are templates.)
         """
         verified, coarse = Groups(len(self)), Groups(len(self))
         if len(self) < 2:
