@@ -21,6 +21,7 @@ from simpo.report.words import (
     NOTHING,
     count,
     duration,
+    general,
     last_name,
     number,
     number_range,
@@ -44,6 +45,7 @@ SECTIONS = {
 }
 RECIPES = {"simpo": "simpo-lora", "dpo": "dpo", "dpo-norm": "dpo-norm"}
 MAX_PLACES = 3
+MAX_NAMED = 8
 MAX_SHOWN = 3
 MAX_OF_NOTES = 2
 MAX_SUSPECTS = 6
@@ -201,26 +203,36 @@ def _anchor(kind: str) -> str:
 
 
 def plain_figures(figures: Mapping[str, Any]) -> Facts:
-    """The figures of a finding that are one number or one share with its interval; lists are left to charts."""
+    """The figures of a finding that a line can hold: numbers, shares with their intervals, a few of them by name."""
     facts = []
     for name, value in figures.items():
-        text = _figure(value)
-        if text:
-            facts.append((spoken(str(name)).removeprefix("num "), text))
+        deep = (
+            isinstance(value, Mapping)
+            and bool(value)
+            and all(isinstance(each, Mapping) for each in value.values())
+        )
+        parts = {f"{name} {key}": each for key, each in value.items()} if deep else {name: value}
+        for key, part in parts.items():
+            text = _figure(str(key), part)
+            if text:
+                facts.append((spoken(str(key)).removeprefix("num "), text))
     return facts
 
 
-def _figure(value: Any) -> str:
+def _figure(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return whole(value)
     if isinstance(value, float):
-        return number(value)
+        return percent(value) if "share" in name else general(float(f"{value:.3g}"))
     if isinstance(value, Mapping) and isinstance(value.get("value"), (int, float)):
         low, high = value.get("low"), value.get("high")
         interval = percent_range(low, high) if isinstance(low, (int, float)) else ""
         return f"{percent(value['value'])}{f' ({interval})' if interval else ''}"
+    if isinstance(value, Mapping) and len(value) <= MAX_NAMED:
+        named = [(key, _figure(name, each)) for key, each in value.items() if isinstance(each, (int, float))]
+        return ", ".join(f"{spoken(str(key))} {text}" for key, text in named)
     return ""
 
 

@@ -11,7 +11,7 @@ from simpo.report.words import visible
 # A word, one character of a script that writes without spaces, a run of blanks, or any other sign.
 _PIECES = re.compile(r"[぀-ヿ㐀-鿿가-힯]|[^\W぀-ヿ㐀-鿿가-힯]+|\s+|[^\w\s]")
 MAX_WORDS = 2000
-LEAST_ALIKE = 0.25  # below it, nearly every word would be marked and none would stand out
+LEAST_ALIKE = 0.4  # below it, so many words would be marked that none would stand out
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Difference:
 def difference(first: str, second: str) -> Difference:
     """Mark the words of each text that the other lacks, in order; blanks between two marked words are marked too.
 
-    Texts of more than `MAX_WORDS` words, and texts with less than a quarter of their words in common, stay unmarked.
+    Texts of more than `MAX_WORDS` words, and texts with less than two fifths of their words in common, stay unmarked.
     """
     pieces = [_PIECES.findall(visible(text)) for text in (first, second)]
     places = [[at for at, piece in enumerate(side) if not piece.isspace()] for side in pieces]
