@@ -71,7 +71,7 @@ rows_of_any_kind = st.lists(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(rows_of_any_kind, st.sampled_from(["default", "none", "exact_duplicate", "control_tokens=drop"]))
 def test_no_row_is_lost_uncounted(rows: list[Any], repair: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -108,6 +108,42 @@ def test_the_hash_does_not_depend_on_the_order_of_rows_and_files_nor_on_their_fo
         assert [row["id"] for row in rows_of(first, split)] == [row["id"] for row in rows_of(second, split)]
     everything = Dataset("all", read_rows(parts).rows, (), "")
     assert everything.hash == read_rows(tmp_path / "all.jsonl").hash
+
+
+def test_which_of_several_copies_stays_does_not_depend_on_their_order(tmp_path: Path) -> None:
+    """Near copies too: of each group the pair with the smallest id stays."""
+    text = "Good day, my order of the seventh with the blue vase and two lamps has not arrived, and nobody answers"
+    reply = "Dear Ann, I am sorry for the wait: your parcel left Lyon this morning and will arrive on Friday"
+    near = [
+        {
+            "prompt": text + "!" * number,
+            "chosen": reply + "." * number,
+            "rejected": "I cannot say. " + "x" * 40,
+        }
+        for number in range(6)
+    ]
+    rows = [*pairs(120), *near, {**pair(5), "prompt": pair(5)["prompt"].upper()}]
+    first = built(tmp_path / "a", write_rows(tmp_path / "a.jsonl", rows))
+    second = built(tmp_path / "b", write_rows(tmp_path / "b.jsonl", rows[::-1]))
+    assert first.hash == second.hash
+    dropped = first.manifest.counts.pairs_dropped
+    assert dropped == second.manifest.counts.pairs_dropped == {"near_duplicate": 5, "normalised_duplicate": 1}
+    texts = [row["prompt"][0]["content"] for split in first.manifest.splits for row in rows_of(first, split)]
+    assert sum(one.startswith(text) for one in texts) == 1
+
+
+def test_of_several_copies_that_of_the_parent_stays(tmp_path: Path) -> None:
+    text = "Good day, my order of the seventh with the blue vase and two lamps has not arrived, and nobody answers"
+    reply = "Dear Ann, I am sorry for the wait: your parcel left Lyon this morning and will arrive on Friday"
+    near = [
+        {"prompt": text, "chosen": reply + "." * number, "rejected": "I cannot say."} for number in range(8)
+    ]
+    for number, old in enumerate(near):
+        path = write_rows(tmp_path / f"{number}.jsonl", [*pairs(30), old])
+        parent = built(tmp_path / f"a{number}", path)
+        more = write_rows(tmp_path / f"more{number}.jsonl", near)
+        child = built(tmp_path / f"b{number}", [path, more], parent=str(parent.path))
+        assert splits_of(child) == splits_of(parent)
 
 
 def test_the_same_files_give_the_same_bytes_from_wherever_they_are_named(

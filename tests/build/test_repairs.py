@@ -15,6 +15,8 @@ from simpo.records import Message, Pair, Source
 
 PAIR = Pair((Message("user", "Where is it?"),), "<|im_start|>On its way.", "No idea.", Source("a.jsonl", 3))
 
+NEED_A_MODEL = {"unrenderable"}  # which a build has not
+
 
 def finding(kind: str, repair: Repair | None, rows: list[int], severity: Severity = "warning") -> Finding:
     numbers = np.array(rows, dtype=np.int64)
@@ -23,7 +25,8 @@ def finding(kind: str, repair: Repair | None, rows: list[int], severity: Severit
 
 FOUND = [
     finding("secret", "drop", [1], "error"),
-    finding("near_duplicate", "drop", [1, 2]),
+    finding("contradiction", "drop", [1, 2]),
+    finding("near_duplicate", "drop", [3]),
     finding("control_tokens", "mend", [0, 2]),
     finding("label_against_votes", "swap", [0], "error"),
     finding("html_entities", "mend", [4], "note"),
@@ -39,14 +42,19 @@ def test_every_repair_that_a_check_offers_is_known_by_its_kind() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
                 repair = next((word.value for word in node.keywords if word.arg == "repair"), None)
                 if isinstance(node.args[0], ast.Constant) and isinstance(repair, ast.Constant):
-                    offered[node.args[0].value] = repair.value
-    assert offered.items() <= repairable().items() and len(offered) >= 4
+                    offered[str(node.args[0].value)] = repair.value
+    known = repairable()
+    assert {kind: known.get(kind) for kind in offered.keys() - NEED_A_MODEL} == {
+        kind: offered[kind] for kind in offered.keys() - NEED_A_MODEL
+    }
+    assert len(offered) >= 4
 
 
 def test_the_default_is_what_the_audit_advises_but_for_swaps_and_notes() -> None:
     assert wanted_repairs(["default"]).actions(FOUND) == {
         "exact_duplicate": "drop",
         "secret": "drop",
+        "contradiction": "drop",
         "near_duplicate": "drop",
         "control_tokens": "mend",
     }
@@ -69,7 +77,8 @@ def test_kinds_can_be_named_with_what_is_done_about_them(words: list[str], actio
 
 
 def test_a_named_kind_wins_over_the_default() -> None:
-    actions = wanted_repairs(["default", "near_duplicate=keep", "label_against_votes=drop"]).actions(FOUND)
+    words = ["default", "near_duplicate=keep", "contradiction=keep", "label_against_votes=drop"]
+    actions = wanted_repairs(words).actions(FOUND)
     assert actions == {
         "exact_duplicate": "drop",
         "secret": "drop",
@@ -97,9 +106,9 @@ def test_the_plan_lists_what_happens_to_each_pair_in_the_order_of_the_findings()
     plan = plan_repairs(FOUND, wanted_repairs(["default", "label_against_votes"]).actions(FOUND))
     assert dict(plan.steps) == {
         0: [("control_tokens", "mend"), ("label_against_votes", "swap")],
-        1: [("secret", "drop"), ("near_duplicate", "drop")],
-        2: [("near_duplicate", "drop"), ("control_tokens", "mend")],
-    }
+        1: [("secret", "drop"), ("contradiction", "drop")],
+        2: [("contradiction", "drop"), ("control_tokens", "mend")],
+    }  # copies are found anew, among the pairs that are kept
 
 
 def test_a_pair_is_mended_and_then_swapped() -> None:

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import IO
 
 from simpo.audit.prompts import asked
-from simpo.build.groups import PromptIndex
 from simpo.build.repairs import Plan, apply
 from simpo.build.spool import Kept, Spool
 from simpo.data.stream import RowStream
@@ -74,7 +73,6 @@ def keep_pairs(
     plan: Plan,
     names: Mapping[str, str],
     spool: Spool,
-    prompts: PromptIndex,
     listed: RepairList,
     progress: Progress | None = None,
 ) -> tuple[Kept, Tallies]:
@@ -99,7 +97,7 @@ def keep_pairs(
             tallies.pairs_of_file[row.source.file] += 1
             pair = _repaired(row, plan, number, source, tallies, listed)
             if pair is not None:
-                key = prompts.see(asked(pair.prompt, pair.tools))
+                key = asked(pair.prompt, pair.tools).key
                 spool.add(kept.add(pair, key, files[row.source.file]), pair, source)
     return kept, tallies
 

@@ -1,4 +1,4 @@
-"""From the kept pairs to the split of each: grouped, by the parent or by the hash, doubles and conflicts left out."""
+"""From the kept pairs to the split of each: by the parent or by the hash, conflicts left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simpo.audit.prompts import asked
-from simpo.build.groups import Ints, Keys, PromptIndex
+from simpo.build.groups import Ints, Keys, Likeness
 from simpo.build.recipe import SplitRecipe
 from simpo.build.split import (
     LEFT_OUT,
@@ -38,22 +38,14 @@ class Placed:
     grouping: Grouping
 
 
-def doubles(kept: Kept) -> Ints:
-    """The pairs that are there before, by their numbers, ascending: the first of each stays."""
-    _, first = np.unique(kept.id, return_index=True)
-    again = np.ones(len(kept), dtype=bool)
-    again[first] = False
-    return np.flatnonzero(again)
-
-
 def place_pairs(
-    kept: Kept, staying: Ints, index: PromptIndex, settings: SplitRecipe, parent: Version | None
+    kept: Kept, staying: Ints, likeness: Likeness, settings: SplitRecipe, parent: Version | None
 ) -> Placed:
     """Decide the split of every pair among `staying` (numbers of kept pairs); the others are left out.
 
     With a parent its rule holds, and its prompts keep their splits; see `simpo.build.split`.
     """
-    keys, groups = index.groups()
+    keys, groups = likeness.key, likeness.group
     by_key = np.argsort(keys)
     number = by_key[np.searchsorted(keys, kept.prompt, sorter=by_key)]  # of the prompt of each pair
     here, compact = np.unique(number[staying], return_inverse=True)

@@ -15,12 +15,11 @@ from simpo.records import Pair
 Action = Literal["drop", "swap", "mend", "keep"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
-EXACT_DUPLICATE = "exact_duplicate"
+# Found anew among the pairs that are kept, so that what stays does not depend on the order of the rows.
+COPIES = ("exact_duplicate", "normalised_duplicate", "near_duplicate")
 # Of the checks that have no entry in the table of kinds.
 _OTHERS: Mapping[str, Repair] = {
-    EXACT_DUPLICATE: "drop",
-    "normalised_duplicate": "drop",
-    "near_duplicate": "drop",
+    **dict.fromkeys(COPIES, "drop"),
     "contradiction": "drop",
     "label_against_votes": "swap",
 }
@@ -39,7 +38,7 @@ class Wanted:
         Advised are the repairs of errors and warnings, which are those that the audit's verdict lists, but for swaps:
         a label is turned round only where somebody says so.
         """
-        advised: dict[str, Action] = {EXACT_DUPLICATE: "drop"}
+        advised: dict[str, Action] = {COPIES[0]: "drop"}
         for finding in findings:
             if finding.severity != "note" and finding.repair in ("drop", "mend"):
                 advised[finding.kind] = finding.repair
@@ -76,7 +75,7 @@ def _action(kind: str, word: str, usual: Repair) -> Action:
             break
     else:
         raise ValueError(f"{kind}={word}: a repair is one of {', '.join(ACTIONS)}")
-    if (action == "mend" and usual != "mend") or (kind == EXACT_DUPLICATE and action not in ("drop", "keep")):
+    if (action == "mend" and usual != "mend") or (kind in COPIES and action == "swap"):
         raise ValueError(f"{kind} cannot be repaired by {action}")
     return action
 
@@ -95,11 +94,11 @@ class Plan:
 
 
 def plan_repairs(findings: Iterable[Finding], wanted: Mapping[str, Action]) -> Plan:
-    """The repairs of the wanted kinds on the pairs that the findings name."""
+    """The repairs of the wanted kinds on the pairs that the findings name; copies are found anew after them."""
     steps: dict[int, list[tuple[str, Action]]] = {}
     for finding in findings:
         action = wanted.get(finding.kind)
-        if action is not None and finding.kind != EXACT_DUPLICATE:
+        if action is not None and finding.kind not in COPIES:
             for number in finding.rows.tolist():
                 steps.setdefault(number, []).append((finding.kind, action))
     return Plan(steps)

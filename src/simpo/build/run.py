@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 import simpo
-from simpo.audit.run import Audit, audit
+from simpo.audit.result import Audit
+from simpo.audit.run import audit
 from simpo.build.card import card_text
 from simpo.build.folder import require_free, written_beside
-from simpo.build.groups import Ints, PromptIndex
+from simpo.build.groups import Ints, compare_pairs
 from simpo.build.keep import RepairList, Tallies, drop_kept, keep_pairs, require_unchanged
 from simpo.build.lengths import length_skew, subsample
 from simpo.build.names import renamed, short_names
-from simpo.build.plan import Placed, doubles, place_pairs, strata_table
+from simpo.build.plan import Placed, place_pairs, strata_table
 from simpo.build.recipe import BuildRecipe, SplitRecipe, wanted_words
-from simpo.build.repairs import EXACT_DUPLICATE, plan_repairs, wanted_repairs
+from simpo.build.repairs import COPIES, plan_repairs, wanted_repairs
 from simpo.build.split import LEFT_OUT, TRAIN
 from simpo.build.spool import Kept, Spool
 from simpo.build.write import SplitFiles, Written
@@ -42,7 +43,7 @@ from simpo.data.manifest import (
     version_hash,
 )
 from simpo.data.read import RowStream, iter_rows
-from simpo.data.version import Version, check_version, open_version
+from simpo.data.version import Version, check_version, listed_ids, open_version
 from simpo.errors import CheckFailed, DataError, RecipeError
 from simpo.runs.folder import write_atomic, write_json
 from simpo.runs.machine import code_version
@@ -87,9 +88,9 @@ def build(recipe: BuildRecipe, report: Report | None = None) -> Version:
             made = _make(recipe, found, sources, names, spool, listed, parent)
             say("writing")
             written = _write(recipe, made, spool, folder)
-        (folder / "spool").rmdir()
+            spool.remove()
         say("auditing the result")
-        result = audit([str(folder / part.file) for part in written.values()])
+        result = _audit_result(folder, written)
         manifest = _manifest(recipe, made, written, parent, names)
         _write_papers(folder, manifest, _both_audits(found, names, result, folder, written))
     say(f"wrote {out}")
@@ -144,21 +145,22 @@ def _make(
         raise DataError(f"no row gives a pair ({listed_reasons})", where=found.data.name)
     actions = wanted_repairs(wanted_words(recipe.repair)).actions(found.findings)
     settings = recipe.split if parent is None else _inherited(parent)
-    index = PromptIndex(settings.group)
     stream = iter_rows(list(map(str, sources)), **_reading(recipe))
-    kept, tallies = keep_pairs(stream, plan_repairs(found.findings, actions), names, spool, index, listed)
+    kept, tallies = keep_pairs(stream, plan_repairs(found.findings, actions), names, spool, listed)
     require_unchanged({Path(file["path"]): file["sha256"] for file in found.data.files}, stream.hashes)
-    staying = np.arange(len(kept))
     files = list(names.values())
-    if EXACT_DUPLICATE in actions:
-        again = doubles(kept)
-        staying = np.setdiff1d(staying, again)
-        drop_kept(again.tolist(), EXACT_DUPLICATE, kept, files, tallies, listed)
+    first = () if parent is None else [int(row, 16) for rows in listed_ids(parent).values() for row in rows]
+    copies = {kind for kind in COPIES if kind in actions}
+    likeness = compare_pairs(kept, spool, copies, settings.group == "near", first)
+    staying = np.arange(len(kept))
+    for kind, numbers in likeness.copies.items():
+        staying = np.setdiff1d(staying, numbers)
+        drop_kept(numbers.tolist(), kind, kept, files, tallies, listed)
     if not len(staying):
         raise DataError(
             "no pair is left after the repairs", where=found.data.name, fix="choose fewer --repair"
         )
-    placed = place_pairs(kept, staying, index, settings, parent)
+    placed = place_pairs(kept, staying, likeness, settings, parent)
     joining = np.setdiff1d(staying, np.flatnonzero(placed.split != LEFT_OUT))
     drop_kept(joining.tolist(), JOINS_SPLITS, kept, files, tallies, listed)
     lengths = _balance(recipe, kept, placed.split, files, tallies, listed)
@@ -272,6 +274,12 @@ def _sources(made: _Made, names: dict[str, str]) -> tuple[SourcePart, ...]:
         )
         for number, (path, name) in enumerate(names.items())
     )
+
+
+def _audit_result(folder: Path, written: dict[Split, Written]) -> Audit:
+    """What is found in the training split, and what it shares with the other two."""
+    held_out = [str(folder / part.file) for split, part in written.items() if split != "train"]
+    return audit(str(folder / written["train"].file), held_out=held_out)
 
 
 def _both_audits(

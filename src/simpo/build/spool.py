@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simpo.data.formats_own import has_tools, version_row
-from simpo.records import Pair
+from simpo.records import Message, Pair, Source
 
 PAIRS_A_BUCKET = 25_000
 MAX_BUCKETS = 200  # files open at once
@@ -91,6 +92,7 @@ class Spool:
         self._num = max(1, min(MAX_BUCKETS, -(-num_pairs // PAIRS_A_BUCKET)))
         self._paths = [folder / f"{number:03d}.jsonl" for number in range(self._num)]
         self._stack = ExitStack()
+        self._folder = folder
         folder.mkdir()
         self._files = [self._stack.enter_context(path.open("w", encoding="ascii")) for path in self._paths]
 
@@ -108,15 +110,36 @@ class Spool:
         bucket = int(pair.id[:4], 16) * self._num >> 16
         self._files[bucket].write(json.dumps([number, row], ensure_ascii=True) + "\n")
 
+    def pairs(self) -> Iterator[tuple[int, Pair]]:
+        """As `rows`, the texts alone: prompts, replies and tools."""
+        for number, row in self.rows():
+            turns = tuple(_message(turn) for turn in row["prompt"])
+            tools = tuple(json.loads(row["tools"])) if row["tools"] else ()
+            chosen, rejected = (row[side][0]["content"] for side in ("chosen", "rejected"))
+            yield number, Pair(turns, chosen, rejected, Source(row["source"], 0), tools=tools)
+
+    def remove(self) -> None:
+        """Remove what lies on the disk."""
+        self._stack.close()
+        shutil.rmtree(self._folder)
+
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Every pair with its number, by ascending id; pairs of one id as they were read. Each bucket is removed."""
+        """Every pair with its number, by ascending id; pairs of one id as they were read."""
         self._stack.close()
         for path in self._paths:
             with path.open(encoding="ascii") as file:
                 rows = [json.loads(line) for line in file]
-            path.unlink()
             rows.sort(key=lambda entry: (entry[1]["id"], entry[0]))
             yield from ((number, row) for number, row in rows)
+
+
+def _message(turn: dict[str, Any]) -> Message:
+    extra = {
+        key: value for key, value in turn.items() if key not in ("role", "content") and value is not None
+    }
+    if "tool_calls" in extra:
+        extra["tool_calls"] = json.loads(extra["tool_calls"])
+    return Message(turn["role"], turn["content"], extra) if extra else Message(turn["role"], turn["content"])
 
 
 def plain_json(values: Any) -> str:

@@ -187,6 +187,11 @@ def _index(version: Version) -> _Index:
     return rows
 
 
+def listed_ids(version: Version) -> dict[str, list[str]]:
+    """The ids of the pairs of each split as they were written, in the order of its file; not checked against it."""
+    return {split: [row_id for row_id, _ in rows] for split, rows in _index(version).items()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """A row as it stands in the file now; `content` is the id that its texts give, None where they are no pair."""
@@ -238,9 +243,13 @@ def _row_problems(version: Version, split: Split, index: _Index) -> list[Problem
     except DataError as error:
         return [Problem(error.where or str(path), error.message)]
     missing = _missing(index.get(split, ()), written)
-    problems = [
-        Problem(f"{path}:{seen.number}", _what_happened(seen, missing, bool(index))) for seen in strange
-    ]
+    problems = []
+    for seen in strange:
+        if index and seen.digest in written:
+            what = f"the row was there once more (row {seen.said})"
+        else:
+            what = _what_happened(seen, missing, bool(index))
+        problems.append(Problem(f"{path}:{seen.number}", what))
     problems += [
         Problem(str(path), f"the row {row_id}, which was number {number}, is missing")
         for row_id, numbers in missing.items()
@@ -270,10 +279,7 @@ def _missing(listed: Any, left: Counter[str]) -> dict[str, list[int]]:
 def _what_happened(seen: _Seen, missing: dict[str, list[int]], listed: bool) -> str:
     """What was done to a row that was not written so; a missing row that it explains is taken off the list."""
     if listed and seen.said not in missing:
-        again = "there once more" if seen.content == seen.said else "added"
-        return (
-            f"the row was {again} (row {seen.said})" if seen.content else "the row was added, and is no pair"
-        )
+        return f"the row was added (row {seen.said})" if seen.content else "the row was added, and is no pair"
     if seen.said in missing:
         missing[seen.said].pop(0)
         if not missing[seen.said]:
@@ -292,6 +298,7 @@ __all__ = [
     "Version",
     "check_version",
     "is_version",
+    "listed_ids",
     "open_version",
     "read_checked",
     "require_whole",
