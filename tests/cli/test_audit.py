@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simpo.cli import app
-from tests.audit.made import write_pairs
+from tests.audit.made import plain_row, write_pairs
 
 
 def test_the_verdict_stands_first_and_each_finding_names_its_first_file_and_line(
@@ -21,9 +21,9 @@ def test_the_verdict_stands_first_and_each_finding_names_its_first_file_and_line
     assert lines[1].startswith(
         f"{path} (trl_standard): 200 pairs of 200 prompts, 200 rows read, 0 left out; "
     )
-    assert lines[lines.index("Errors") + 1] == "  blank_completion  1"
-    assert f"    {path}:17: rejected is '\\u200b'" in lines
-    assert lines[-1] == "  drop        1  blank_completion"
+    assert lines[lines.index("Errors") + 1] == f"  blank_completion  1  0.5 %  {path}:17"
+    assert "    rejected is '\\u200b'" in lines
+    assert lines[-2:] == ["  drop         1  blank_completion", f"  simpo build {path} --out DIR"]
 
 
 def test_with_json_the_audit_is_one_object_and_the_same_is_written_with_out(
@@ -93,3 +93,42 @@ def test_a_page_that_cannot_be_written_is_an_error_with_its_path(
     path = write_pairs(tmp_path / "pairs.jsonl", 120)
     assert app.main(["audit", str(path), "--html", str(tmp_path / "none" / "audit.html")]) == 5
     assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_held_out_files_are_looked_up_and_a_length_without_a_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, held_out = write_pairs(tmp_path / "pairs.jsonl", 120), write_pairs(tmp_path / "held_out.jsonl", 3)
+    assert app.main(["audit", str(path), "--held-out", str(held_out), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (leak,) = [finding for finding in result["findings"] if finding["kind"] == "leaked_prompt"]
+    assert (leak["count"], leak["severity"]) == (3, "error")
+    assert result["settings"]["held_out"] == [str(held_out)]
+    assert app.main(["audit", str(path), "--max-length", "100"]) == 2
+    assert "without a model" in capsys.readouterr().err
+
+
+def test_with_a_model_the_pairs_are_measured_in_its_tokens(
+    tmp_path: Path, tiny_model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl", 110)
+    words = ["audit", str(path), "--model", str(tiny_model_dir), "--max-length", "90", "--json"]
+    assert app.main(words) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    (lengths,) = [finding for finding in findings if finding["kind"] == "token_lengths"]
+    assert lengths["figures"]["fit"] == 90
+
+
+def test_what_to_do_repeats_how_the_files_were_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my pairs.jsonl"
+    rows = [{**plain_row(number), "ticket": plain_row(number)["prompt"]} for number in range(120)]
+    for row in rows:
+        del row["prompt"]
+    rows[4]["rejected"] = "\u200b"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ["audit", str(path), "--map", "prompt=ticket", "--format", "trl_standard", "--limit", "110"]
+    assert app.main(words) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"  simpo build '{path}' --format trl_standard --limit 110 --map prompt=ticket --out DIR"

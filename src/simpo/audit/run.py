@@ -20,7 +20,7 @@ from simpo.audit.text_checks import TextChecks
 from simpo.audit.verdict import judge, suited
 from simpo.data.read import RowStream, Spec, iter_rows
 from simpo.data.shapes import Pairing
-from simpo.errors import DataError
+from simpo.errors import DataError, RecipeError
 from simpo.records import Dropped, Pair
 
 MAX_TEXT, MAX_END = 1200, 400  # characters of each text of an example, and of these at its end
@@ -48,13 +48,16 @@ def audit(
     limit: int | None = None,
     held_out: Spec = (),
     benchmark: Spec = (),
+    model: str | None = None,
+    max_length: int | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Read some files of pairs once, show each pair to every check, and judge whether they are fit to train on.
 
     The options of reading are those of `simpo.data.read.iter_rows`. held_out: files of pairs the model is measured on;
-    benchmark: files of questions. progress is called now and then with the number of rows read so far. Memory grows by
-    some hundred bytes a pair for what the checks keep, and by nothing else.
+    benchmark: files of questions. model: a folder, a run or a hub id in whose tokens the pairs are measured, against
+    max_length and the model's own limit. progress is called now and then with the number of rows read so far. Memory
+    grows by some hundred bytes a pair for what the checks keep, and by nothing else.
 
     Raises `DataError` for files that cannot be read and where they hold no row, `RecipeError` for an option that is
     none. Rows that cannot be used are findings, however many they are.
@@ -63,9 +66,7 @@ def audit(
     stream = iter_rows(
         spec, limit=limit, format=format, columns=columns, pairing=pairing, min_margin=min_margin
     )
-    checks: list[Check] = [TextChecks(), Repeats(), Reliability()]
-    if held_out or benchmark:
-        checks.append(Leakage(held_out, benchmark))
+    checks = _checks(held_out, benchmark, model, max_length)
     left_out, identity = LeftOut(), Identity()
     _show(stream, checks, left_out, identity, progress)
     if not stream.num_rows:
@@ -92,6 +93,8 @@ def audit(
             "limit": limit,
             "held_out": _named(held_out),
             "benchmark": _named(benchmark),
+            "model": model,
+            "max_length": max_length,
         },
         findings=findings,
         verdict=judge(findings, facts.pairs, facts.prompts, facts.rows_read),
@@ -100,6 +103,20 @@ def audit(
         seconds=round(time.monotonic() - began, 3),
         peak_memory_bytes=_peak_memory(),
     )
+
+
+def _checks(held_out: Spec, benchmark: Spec, model: str | None, max_length: int | None) -> list[Check]:
+    checks: list[Check] = [TextChecks(), Repeats(), Reliability()]
+    if held_out or benchmark:
+        checks.append(Leakage(held_out, benchmark))
+    if model is not None:
+        # A tokenizer is slow to import, and rarely asked for.
+        from simpo.audit.token_lengths import DEFAULT_LENGTH, TokenLengths
+
+        checks.append(TokenLengths.of_model(model, max_length=max_length or DEFAULT_LENGTH))
+    elif max_length is not None:
+        raise RecipeError("max_length has no effect without a model", fix="name the model whose tokens count")
+    return checks
 
 
 def _show(

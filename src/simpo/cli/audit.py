@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from simpo.cli.output import JsonOption, Progress, duration, note, print_json, print_styled, printable
+from simpo.cli.output import JsonOption, Progress, note, print_json, print_styled
 from simpo.cli.reading import FormatOption, MapOption, PairingOption, columns_of
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from simpo.audit.findings import Finding
-    from simpo.audit.run import Audit
     from simpo.data.shapes import Pairing
 
 NOT_FIT_STATUS = 4
-COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-VERDICT_COLOURS = {"fit": "green", "repair": "yellow", "unfit": "red"}
-HEADINGS = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
 
 
 def command(
@@ -34,6 +27,22 @@ def command(
         typer.Option(min=0, help="Leave out pairs whose scores differ by less, in the file's own unit."),
     ] = 0.0,
     limit: Annotated[int | None, typer.Option(min=1, help="Look at the first N pairs only.")] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Pairs that the model is measured on: do they leak? May be repeated."
+        ),
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Questions of a benchmark: do they leak? May be repeated."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model (folder, run or hub id): do the pairs fit in its tokens?")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that a pair should fit in; with --model; default 2048.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the audit as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the audit as one page to this file.")
@@ -64,6 +73,10 @@ def command(
             pairing=cast("Pairing", pairing or "best_worst"),
             min_margin=min_margin,
             limit=limit,
+            held_out=held_out or (),
+            benchmark=benchmark or (),
+            model=model,
+            max_length=max_length,
             progress=progress,
         )
     if out is not None:
@@ -77,7 +90,9 @@ def command(
     if as_json:
         print_json(result.to_json())
     else:
-        print_styled(*_screen(result, files))
+        from simpo.cli.audit_screen import screen
+
+        print_styled(*screen(result, _reading(files, format, mapping, pairing, min_margin, limit)))
         for what, path in (("audit", out), ("page", html)):
             if path is not None:
                 note(f"{what:<6} {path}")
@@ -85,62 +100,17 @@ def command(
         raise typer.Exit(NOT_FIT_STATUS)
 
 
-def _screen(result: Audit, files: Sequence[str]) -> Iterator[Text]:
-    """The audit as a person reads it: the verdict, the findings by severity, which method suits, what to do."""
-    from rich.text import Text
-
-    verdict = result.verdict
-    yield Text(printable(verdict.title), style=f"bold {VERDICT_COLOURS[verdict.fit]}")
-    yield Text(_read(result), style="dim")
-    if verdict.fit == "unfit":
-        for reason in verdict.against[1:]:
-            yield Text(f"  {printable(reason)}", style="red")
-    for severity, heading in HEADINGS.items():
-        found = [finding for finding in result.findings if finding.severity == severity]
-        if found:
-            yield Text(f"\n{heading}", style=f"bold {COLOURS[severity]}")
-        for finding in found:
-            yield _finding(finding)
-    yield Text("\nWhich method suits", style="bold")
-    for method in result.methods:
-        mark, style = {True: ("yes", "green"), False: ("no", "dim"), None: ("?", "dim")}[method.suits]
-        yield Text.assemble(
-            (f"  {mark:<4}", style), f"{method.method:<16}", (printable(method.reason), "dim")
-        )
-    yield from _what_to_do(result, files)
-
-
-def _read(result: Audit) -> str:
-    data = result.data
-    left_out = sum(data.dropped.values())
-    return printable(
-        f"{data.name} ({data.format}): {data.pairs:,} pairs of {data.prompts:,} prompts, {data.rows_read:,} rows read, "
-        f"{left_out:,} left out; {duration(result.seconds)}, {result.peak_memory_bytes / 2**20:,.0f} MiB at most"
-    )
-
-
-def _finding(finding: Finding) -> Text:
-    from rich.text import Text
-
-    text = Text()
-    share = f"{finding.count:,}" if finding.count else ""
-    text.append(f"  {finding.kind}", style=f"bold {COLOURS[finding.severity]}")
-    text.append(f"  {share}\n", style="bold")
-    text.append(f"    {printable(finding.title)}\n")
-    if finding.examples:
-        first = finding.examples[0]
-        other = f" and {first.other}" if first.other else ""
-        text.append(f"    {printable(f'{first.source}{other}')}: {printable(first.detail)}\n", style="dim")
-    text.append(f"    {printable(finding.action)}", style="italic")
-    return text
-
-
-def _what_to_do(result: Audit, files: Sequence[str]) -> Iterator[Text]:
-    from rich.text import Text
-
-    repairs = result.verdict.repairs
-    if not repairs:
-        return
-    yield Text("\nWhat to do", style="bold")
-    for kind, repair, count in repairs:
-        yield Text(f"  {repair:<5}{count:>8,}  {kind}")
+def _reading(
+    files: Sequence[str],
+    format: str | None,
+    mapping: Sequence[str] | None,
+    pairing: str | None,
+    min_margin: float,
+    limit: int | None,
+) -> list[str]:
+    """The words that say what is read and how, for the commands that read the same."""
+    words = list(files)
+    for option, value in (("--format", format), ("--pairing", pairing), ("--limit", limit)):
+        words += [] if value is None else [option, str(value)]
+    words += ["--min-margin", f"{min_margin:g}"] if min_margin else []
+    return [*words, *(word for one in mapping or () for word in ("--map", one))]

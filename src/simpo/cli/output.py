@@ -108,7 +108,10 @@ def _print_rich(what: RenderableType) -> None:
     console = _console(sys.stdout)
     with console.capture() as captured:  # rich would end the process by itself where the reader has gone
         console.print(what)
-    sys.stdout.write(captured.get())
+    text = captured.get()
+    if not sys.stdout.isatty():  # what pads a screen is noise in a file
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    sys.stdout.write(text)
 
 
 def _cell(value: object) -> str:
