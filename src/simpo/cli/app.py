@@ -43,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("train", "simpo.cli.train", "Train from a recipe, or go on with an interrupted run."),
     Command("render", "simpo.cli.render", "Show rows as the model sees them, and check the rendering."),
     Command("eval", "simpo.cli.eval", "Measure a model or a run on held-out pairs."),
+    Command("sweep", "simpo.cli.sweep", "Find settings: ranges tried in turn, a choice with its reasons."),
     Command("compare", "simpo.cli.compare", "Train and measure methods side by side, with a verdict."),
     Command("report", "simpo.cli.report", "Write a run's report again and print its closing table."),
     Command("export", "simpo.cli.export", "Export a run's model, compared with the trained one."),
