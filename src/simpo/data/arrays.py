@@ -59,7 +59,7 @@ def _row(text: _Text, decoder: Decoder) -> dict[str, Any] | BadRow:
             # A number may go on in the next piece.
             if end < len(text.held) or not text.more():
                 text.place = end
-                odd = _NO_UTF8.search(text.held, start, end)
+                odd = _NO_UTF8.search(text.held, start, end) if text.odd else None
                 return (
                     BadRow("bad_encoding", f"not valid UTF-8: byte 0x{ord(odd[0]) - 0xDC00:02x}")
                     if odd
@@ -70,11 +70,11 @@ def _row(text: _Text, decoder: Decoder) -> dict[str, Any] | BadRow:
 class _Text:
     """The text of some bytes, of which `held` is in memory and has been read up to `place`.
 
-    Bytes that are no UTF-8 are lone surrogates in it, which no valid bytes give.
+    Bytes that are no UTF-8 are lone surrogates in it, which no valid bytes give; `odd` says whether there were any.
     """
 
     def __init__(self, pieces: Iterable[bytes], name: str) -> None:
-        self.held, self.place = "", 0
+        self.held, self.place, self.odd = "", 0, False
         self._pieces: Iterator[bytes] | None = iter(pieces)
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self._name = name
@@ -95,6 +95,7 @@ class _Text:
                 self._pieces = None
             taken.append(self._decoder.decode(piece or b"", final=piece is None))
             wanted -= len(taken[-1])
+            self.odd = self.odd or (not taken[-1].isascii() and _NO_UTF8.search(taken[-1]) is not None)
         if len(taken) == 1 or not any(taken[1:]):
             return False
         self._lines, self._columns = self._position(forgotten)

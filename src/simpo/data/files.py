@@ -41,6 +41,7 @@ _PACKED = {
     b"PK\x03\x04": ("zip", "unzip"),
 }
 _JSON_BEGINS = re.compile(rb"""(\xef\xbb\xbf)?\s*(\{\s*["}]|\[\s*[{\]])""")
+_LONG_LINE = BUFFER_BYTES // 2
 _LOOKED_AT = 20  # lines after a first one that is no whole value
 
 # A line with its number, and with what ends it.
@@ -68,7 +69,9 @@ def read_file(path: Path, digest: Digest | None = None) -> Iterator[NumberedRow]
             _refuse_foreign(head, name)
             lines = _numbered(inside.handle, name)
             table = next((suffix for suffix in suffixes[::-1] if suffix in _DELIMITERS), None)
-            if table is None or is_json:
+            if is_json and _begins_a_long_list(inside):
+                yield from array_rows(_pieces(inside.handle), name)
+            elif table is None or is_json:
                 yield from _text_rows(lines, inside.handle, name)
             else:
                 yield from csv_rows(lines, name, _DELIMITERS[table])
@@ -123,6 +126,16 @@ def _numbered(handle: io.BufferedReader[Any], name: str) -> _Lines:
         yield number, line
 
 
+def _pieces(handle: io.BufferedReader[Any]) -> Iterator[bytes]:
+    return iter(lambda: handle.read(BUFFER_BYTES), b"")
+
+
+def _begins_a_long_list(inside: Unpacked) -> bool:
+    """Whether the file begins with a list whose first line is too long for a row that is one: an array on one line."""
+    begun = inside.handle.peek(BUFFER_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return begun.startswith(b"[") and len(begun) > _LONG_LINE and b"\n" not in begun
+
+
 def _text(line: bytes) -> str:
     """A line without what ends it; a byte order mark inside a file is what joining two files leaves."""
     return line.decode("utf-8", "surrogateescape").removeprefix("\ufeff").rstrip(" \t\r\n")
@@ -143,8 +156,7 @@ def _text_rows(lines: _Lines, handle: io.BufferedReader[Any], name: str) -> Iter
     if start[0] == "[":
         kept += islice((line for line in lines if _text(line[1]).strip()), 2)
         if _is_array([_text(line) for _, line in kept]):
-            pieces = iter(lambda: handle.read(BUFFER_BYTES), b"")
-            yield from array_rows(chain([b"".join(line for _, line in kept)], pieces), name)
+            yield from array_rows(chain([b"".join(line for _, line in kept)], _pieces(handle)), name)
             return
     elif start[0] == "{" and not Decoder().is_whole(start):
         kept += islice(lines, _LOOKED_AT)

@@ -40,7 +40,7 @@ class Decoder:
             value = self._decoder.decode(line)
         except (json.JSONDecodeError, RecursionError) as error:
             return BadRow("bad_json", f"not valid JSON: {_problem(line, error).text}")
-        return self._accepted(value, line)
+        return self._accepted(value, line, 0, len(line))
 
     def row_at(self, text: str, place: int) -> tuple[dict[str, Any] | BadRow, int]:
         """The value that begins at a place of a text as a row, and where it ends.
@@ -49,15 +49,15 @@ class Decoder:
         """
         self._flagged = False
         value, end = self._decoder.raw_decode(text, place)
-        return self._accepted(value, text[place:end]), end
+        return self._accepted(value, text, place, end), end
 
-    def _accepted(self, value: object, text: str) -> dict[str, Any] | BadRow:
+    def _accepted(self, value: object, text: str, start: int, end: int) -> dict[str, Any] | BadRow:
         """A value as a row; it is looked into where its text could hold what the parser lets pass."""
         if (
             self._flagged
-            or "\\ud" in text
-            or "\\uD" in text
-            or text.count("[") + text.count("{") > _MAX_DEPTH
+            or text.find("\\ud", start, end) >= 0
+            or text.find("\\uD", start, end) >= 0
+            or text.count("[", start, end) + text.count("{", start, end) > _MAX_DEPTH
         ):
             return self.checked(value)
         return value if isinstance(value, dict) else _not_an_object(value)

@@ -35,9 +35,10 @@ def parquet_rows(source: Path, name: str) -> Iterator[NumberedRow]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(source, buffer_size=1 << 16) as file:
+        # Otherwise whole columns of a group of rows are read ahead, and a file is one group at times.
+        with pq.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False) as file:
             _refuse_twice(file.schema_arrow.names, name)
-            yield from table_rows(file.iter_batches(batch_size=_SLICE))
+            yield from table_rows(file.iter_batches(batch_size=_SLICE, use_threads=False))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"not a valid Parquet file: {_first_line(error)}", where=name) from error
 
