@@ -122,8 +122,11 @@ def main(arguments: Sequence[str]) -> int:
     os.dup2(2, 1)  # what libraries print is no message of ours
 
     def say(**message: Any) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
+        try:
+            out.write(json.dumps(message) + "\n")
+            out.flush()
+        except BrokenPipeError:  # nobody listens any more: `_stop_with_starter` ends us, state saved
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
     def listen(event: dict[str, Any]) -> None:
         say(event=event)
