@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from simpo.data.read import read_rows
+from simpo.data.read import iter_rows, read_rows
 from simpo.errors import DataError
 from simpo.records import Row
 
@@ -192,3 +194,21 @@ def test_every_other_public_file_is_read_or_refused_with_a_message(test_data: Pa
                 assert str(error).startswith(str(path))
             else:
                 assert dataset.rows and dataset.format
+
+
+def test_every_public_file_has_as_many_rows_as_its_readme_says_and_each_is_accounted_for(
+    test_data: Path,
+) -> None:
+    sections = re.findall(
+        r"^## (.+)\n(?:- .*\n)*?- rows: (\d+)", (test_data / "README.md").read_text(), re.MULTILINE
+    )
+    counts = {name.strip(): int(rows) for name, rows in sections}
+    assert set(PAIRS) | set(EXAMPLES) <= set(counts)
+    for name in (*PAIRS, *EXAMPLES, "support_tau_retail_sft.jsonl"):
+        stream = iter_rows(test_data / name, kind="pairs" if name in PAIRS else "examples")
+        for _ in stream:
+            pass
+        assert stream.num_rows == stream.num_used + stream.num_dropped == counts[name], name
+        assert stream.hashes == {
+            test_data / name: hashlib.sha256((test_data / name).read_bytes()).hexdigest()
+        }

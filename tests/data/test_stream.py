@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,21 @@ def test_a_data_set_holds_what_the_stream_gives(tmp_path: Path) -> None:
     dataset, outcomes = read_rows(path, on_bad_row="drop"), list(iter_rows(path))
     assert list(dataset.rows) == [one for one in outcomes if isinstance(one, Pair)]
     assert list(dataset.dropped) == [one for one in outcomes if isinstance(one, Dropped)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz"])
+def test_memory_does_not_grow_with_the_file(name: str, tmp_path: Path) -> None:
+    rows = [{**GOOD, "chosen": f"{index} {'x' * 4000}"} for index in range(5_000)]
+    if name == "a.csv":
+        text = "prompt,chosen,rejected\n" + "".join(f"{','.join(row.values())}\n" for row in rows)
+    else:
+        text = json.dumps(rows) if name == "a.json" else "\n".join(map(json.dumps, rows))
+    path = put(tmp_path, gzip.compress(text.encode(), 1) if name.endswith(".gz") else text, name)
+    del rows, text
+    tracemalloc.start()
+    try:
+        count = sum(isinstance(row, Pair) for row in iter_rows(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (count, peak < 8 << 20) == (5_000, True)  # of 20 MB of text

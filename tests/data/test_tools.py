@@ -92,6 +92,22 @@ def test_arguments_are_an_object_where_they_can_be(
     assert found["function"]["arguments"] == read_as
 
 
+def test_ms_swift_calls_tools_in_turns_of_roles_of_their_own(tmp_path: Path) -> None:
+    call = json.dumps({"name": "find_order", "arguments": {"number": 7}})
+    turns = [
+        TURNS[0],
+        {"role": "tool_call", "content": call},
+        {"role": "tool_response", "content": "sent"},
+        {"role": "assistant", "content": ROW["chosen"]},
+    ]
+    row = {"messages": turns, "rejected_response": ROW["rejected"], "tools": json.dumps([TOOL])}
+    dataset = read(tmp_path, row)
+    assert dataset.format == "swift_rejected"
+    (found,) = dataset.rows
+    assert found.prompt[1:] == (Message("assistant", "", {"tool_calls": [CALL]}), Message("tool", "sent"))
+    assert (found.tools, found.completions) == ((TOOL,), (ROW["chosen"], ROW["rejected"]))
+
+
 def test_sharegpt_calls_tools_in_a_turn_of_its_own(tmp_path: Path) -> None:
     turns = [
         {"from": "human", "value": "Where is order 7?"},

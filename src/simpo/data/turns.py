@@ -12,12 +12,16 @@ from simpo.records import ROLES, Message
 
 Turns = tuple[Message, ...]
 
-# OpenAI's newer and older names for roles that chat templates know under another one.
-_ROLE_ALIASES = {"developer": "system", "function": "tool"}
+# OpenAI's newer and older names for roles that chat templates know under another one, and other trainers' names.
+_ROLE_ALIASES = {
+    "developer": "system",
+    **dict.fromkeys(("function", "tool_response", "observation", "ipython"), "tool"),
+}
+_CALLING = ("tool_call", "function_call")  # roles of turns whose text is a call (ms-swift, ShareGPT)
 _SHAREGPT_ROLES = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),
     **dict.fromkeys(("gpt", "assistant", "chatgpt", "model", "bing", "bard"), "assistant"),
-    **dict.fromkeys(("observation", "tool", "function_response"), "tool"),
+    **dict.fromkeys(("observation", "tool", "tool_response", "function_response"), "tool"),
     "system": "system",
 }
 _HH_MARKER = re.compile(r"\n\n(Human|Assistant):")
@@ -57,6 +61,8 @@ def message(value: object, where: str) -> Message:
     if not isinstance(value, dict):
         raise BadRow("wrong_type", f"{where} is {kind_of(value)}, not a message: {shown(value)}")
     role = value.get("role")
+    if role in _CALLING and "content" in value:
+        return Message("assistant", "", {"tool_calls": called(value["content"], where)})
     calls = calls_of(value, where) if role == "assistant" else []
     if role is None or ("content" not in value and not calls):
         missing = '"role"' if role is None else '"content"'
@@ -106,11 +112,11 @@ def sharegpt_message(value: object, where: str) -> Message:
     speaker = value["from"]
     if "value" not in value:
         raise BadRow("missing_key", f'{where} has no "value": {shown(value)}')
-    if speaker == "function_call":
+    if speaker in _CALLING:
         return Message("assistant", "", {"tool_calls": called(value["value"], where)})
     role = _SHAREGPT_ROLES.get(speaker) if isinstance(speaker, str) else None
     if role is None:
-        known = ", ".join((*_SHAREGPT_ROLES, "function_call"))
+        known = ", ".join((*_SHAREGPT_ROLES, *_CALLING))
         raise BadRow("wrong_role", f"{where} is from {shown(speaker)}, not one of {known}")
     return Message(role, _content(value["value"], where))
 
