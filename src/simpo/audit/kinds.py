@@ -285,7 +285,32 @@ PRIVACY: Mapping[str, Kind] = {
     ),
 }
 
-KINDS: Mapping[str, Kind] = {**STRUCTURE, **TEMPLATES, **ENCODING, **CONTENT, **LANGUAGE, **PRIVACY}
+SCORES: Mapping[str, Kind] = {
+    "equal_scores": Kind(
+        "warning",
+        "the two completions carry the same score",
+        "The row's scores of both completions (score_chosen and score_rejected, or the like) are equal, or its margin "
+        "is 0.",
+        "Drop them, or have them judged again: nothing says which of the two is better.",
+        "drop",
+    ),
+    "score_against_label": Kind(
+        "error",
+        "the rejected completion carries the higher score",
+        "The row's score of rejected is above that of chosen, or its margin is negative. A note where that is so in "
+        "more than half of the scored pairs: then lower scores are rather the better ones.",
+        "Swap the two sides if the scores are right; drop the pairs if nobody knows.",
+        "swap",
+    ),
+    "scored_pairs": Kind(
+        "note",
+        "the row says by how much the chosen completion is better",
+        "Scores of both completions, or a margin.",
+        "`--min-margin` leaves out pairs whose scores are close.",
+    ),
+}
+
+KINDS: Mapping[str, Kind] = {**STRUCTURE, **TEMPLATES, **ENCODING, **CONTENT, **LANGUAGE, **PRIVACY, **SCORES}
 
 
 def percent(share: float) -> str:

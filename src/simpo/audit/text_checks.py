@@ -9,13 +9,14 @@ from simpo.audit.findings import Finding
 from simpo.audit.language import Language
 from simpo.audit.phrases import Openings, Phrases
 from simpo.audit.privacy import Privacy
+from simpo.audit.scores import Scores
 from simpo.audit.structure import Structure
 from simpo.audit.templates import Templates
 from simpo.audit.truncation import Truncation
 from simpo.audit.view import TextCheck, view_of
 from simpo.records import Pair
 
-ALL = (Structure, Encoding, Templates, Privacy, Language, Truncation, Phrases, Openings)
+ALL = (Structure, Encoding, Templates, Privacy, Language, Truncation, Phrases, Openings, Scores)
 
 
 class TextChecks:
