@@ -38,7 +38,16 @@ def command(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(help="An earlier evaluation's JSON, to compute a win rate over; needs a judge."),
+        typer.Option(
+            help="An earlier evaluation's JSON, for a win rate over it (needs a judge) and changes on regression sets."
+        ),
+    ] = None,
+    regression: Annotated[
+        list[str] | None,
+        typer.Option(help="Questions it should still answer, FILE or NAME=FILE; may be given again."),
+    ] = None,
+    limit_regression: Annotated[
+        int | None, typer.Option(min=1, help="Ask the first N questions of each such file only.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first N pairs only.")] = None,
     on_bad_row: Annotated[
@@ -63,7 +72,8 @@ def command(
 
     given = {
         "generate": generate, "max_new_tokens": max_new_tokens, "temperature": temperature, "judge": judge,
-        "batch_size": batch_size, "seed": seed,
+        "batch_size": batch_size, "seed": seed, "regression": _sets(regression),
+        "limit_regression": limit_regression,
     }  # fmt: skip
     settings = Settings(
         data=tuple(data),
@@ -86,6 +96,14 @@ def command(
         return
     print_table(["", "", "95 % interval", "pairs"], _rows(report))
     note(f"evaluation  {path}")
+
+
+def _sets(files: list[str] | None) -> dict[str, str] | list[str] | None:
+    """FILE ... as a list; with a NAME= before any, a mapping in which the others are called after their files."""
+    if not files or not any("=" in file for file in files):
+        return files or None
+    parts = [file.partition("=") if "=" in file else (Path(file).stem, "=", file) for file in files]
+    return {name: file for name, _, file in parts}
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -116,6 +134,13 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
                     prompts,
                 )
             )
+    for name, each in (report["regression"] or {}).items():
+        value, count = each["value"], str(each["num_items"])
+        rows.append((f"{name}: {each['metric']}", f"{value['value']:.1%}", _range(value, ".1%"), count))
+        if each["change"] is not None:
+            change = each["change"]
+            words = f"  change against {change['against']}"
+            rows.append((words, f"{change['value']:+.1%}", _range(change, "+.1%"), ""))
     if report["win_rate"] is not None:
         rate = report["win_rate"]
         rows.append((f"win rate against {rate['against']}", f"{rate['value']:.1%}", _range(rate, ".1%"), ""))

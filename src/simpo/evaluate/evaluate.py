@@ -15,8 +15,9 @@ from simpo.errors import DataError, RecipeError
 from simpo.evaluate.files import SCHEMA, Evaluation, check_label
 from simpo.evaluate.generation import Progress, Reply, check_room, generate_from_ids, summarise_replies
 from simpo.evaluate.judge import Judge, Verdict, load_judge, summarise_verdicts, win_rate
+from simpo.evaluate.pair_judge import compares_replies
 from simpo.evaluate.preference import PreferenceFigures, evaluate_preferences
-from simpo.evaluate.regression import measure_regressions
+from simpo.evaluate.regression import RegressionFigures, measure_regressions, regression_change
 from simpo.evaluate.regression_sets import read_sets
 from simpo.model.load import Policy
 from simpo.model.reference import Reference
@@ -45,8 +46,9 @@ def evaluate_model(
     """Measure a policy on a data set of pairs.
 
     objective, reference: the method whose reward decides the accuracy, and its reference exactly where it takes one.
-    judge: given, or loaded from `settings.judge`; it scores the replies. against: an earlier evaluation with replies
-    to the same prompts, to compute a win rate over; it needs a judge. progress: called with the pairs, prompts and
+    judge: given, or loaded from `settings.judge`; it scores the replies. against: an earlier evaluation, to compute
+    a win rate over (which needs a judge and replies to the same prompts) and the change on each regression set both
+    were asked. progress: called with the pairs, prompts and
     regression questions done, and all of them. `settings.batch_size` bounds the pairs scored together, and so does
     `model_batches`.
 
@@ -62,7 +64,7 @@ def evaluate_model(
     sets = read_sets(settings.regression, settings.limit_regression)
     rendered = _render(dataset, renderer)
     prompts = choose_prompts(rendered.groups, settings.generate, seed=settings.seed)
-    _check_prompts(policy, prompts, settings, against)
+    _check_prompts(policy, prompts, settings, against if judge else None)
     pairs_and_prompts = len(rendered.groups) + len(prompts)
     total = pairs_and_prompts + sum(len(each.questions) for each in sets)
     preference = _preferences(
@@ -79,7 +81,7 @@ def evaluate_model(
         "preference": preference.to_json(),
         "generation": _generation_json(written, settings, judge) if written else None,
         "win_rate": _win_rate_json(written, against, judge, settings.seed) if against and judge else None,
-        "regression": {figures.set.name: figures.to_json() for figures in regression} or None,
+        "regression": _regression_json(regression, against, settings.seed),
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -160,9 +162,16 @@ def _check_settings(settings: EvaluateRecipe, judge: Judge | None, against: Eval
             f"the judge {judge.name} has nothing to score: evaluate.generate is 0",
             fix="set evaluate.generate to a number of prompts, or remove the judge",
         )
+    if judge is not None and compares_replies(judge):
+        raise RecipeError(
+            f"the judge {judge.name} compares two replies; here one is scored",
+            fix="use it in `simpo compare`, or name a judge of (prompt, reply, columns)",
+        )
     if against is None:
         return
     if judge is None:
+        if against.regression and settings.regression:
+            return
         raise RecipeError("a win rate needs a judge", fix="set evaluate.judge to module:function")
     if not against.replies:
         raise RecipeError(
@@ -310,6 +319,25 @@ def _win_rate_json(
     return win_rate(scores, other_scores, [reply.row.prompt_id for reply in both], seed=seed).to_json(
         against.label
     )
+
+
+def _regression_json(
+    regression: Sequence[RegressionFigures], against: Evaluation | None, seed: int
+) -> dict[str, Any] | None:
+    """Each set's figures, and how they changed against an earlier evaluation that was asked the same questions."""
+    found: dict[str, Any] = {}
+    for figures in regression:
+        name = figures.set.name
+        change = None
+        earlier = (against.report.get("regression") or {}).get(name) if against else None
+        if against and earlier and earlier["hash"] == figures.set.hash:
+            lines = [answer.to_json(name) for answer in figures.answers]
+            interval = regression_change(
+                lines, [line for line in against.regression if line["set"] == name], seed
+            )
+            change = {"against": against.label, **interval.to_json()}
+        found[name] = {**figures.to_json(), "change": change}
+    return found or None
 
 
 def _shifted(progress: Progress | None, done_before: int, total: int) -> Progress | None:

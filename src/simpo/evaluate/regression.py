@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simpo.core.intervals import Interval, share_interval
+from simpo.core.intervals import Interval, paired_difference, share_interval
 from simpo.data.render import Renderer
 from simpo.errors import DataError
 from simpo.evaluate.answers import exact_match, refuses
@@ -116,6 +116,26 @@ def summarise_answers(asked: RegressionSet, answers: Sequence[Answer], *, seed: 
         for name in names
     }
     return RegressionFigures(asked, tuple(answers), value, more)
+
+
+def regression_change(
+    after: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], seed: int = 0
+) -> Interval:
+    """Mean change over the questions of one set that both could be checked on, question by question.
+
+    after, before: lines of `<label>.regression.jsonl`, matched by their place in the file.
+    """
+    earlier = {str(line["source"]): line["value"] for line in before}
+    both = [
+        line for line in after if line["value"] is not None and earlier.get(str(line["source"])) is not None
+    ]
+    return paired_difference(
+        [float(line["value"]) for line in both],
+        [float(earlier[str(line["source"])]) for line in both],
+        [str(line["source"]) for line in both],
+        seed=seed,
+        bounds=(0.0, 1.0),
+    )
 
 
 def _write(

@@ -62,7 +62,8 @@ def measure_after(run: RunFolder, progress: Progress | None = None) -> Evaluatio
     renderer = make_renderer(policy, recipe.data)
     with matmul_precision(recipe.train.precision):
         reference = run_reference(recipe, dataset, renderer, progress=progress)
-        against = before if before is not None and before.replies and recipe.evaluate.judge else None
+        judged = before is not None and before.replies and recipe.evaluate.judge
+        against = before if before is not None and (judged or before.regression) else None
         scorer = evaluation_scorer(recipe, policy, renderer, dataset)
         evaluation = _measure(
             run, recipe, policy, renderer, dataset, AFTER, reference, against, progress, scorer
