@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from simpo.audit.findings import Finding, Repair, Severity
-from simpo.audit.verdict import LIMITS, judge, suited
+from simpo.audit.limits import LIMITS
+from simpo.audit.methods import Method, suited
+from simpo.audit.verdict import judge
 
 
 def finding(
@@ -35,6 +37,7 @@ def test_without_findings_and_with_notes_alone_the_data_is_fit() -> None:
 def test_a_warning_that_nothing_repairs_is_a_reason_and_leaves_the_data_fit() -> None:
     verdict = judge([finding("role_order", rows=5)], 1000, 900, 1000)
     assert (verdict.fit, verdict.reasons) == ("fit", ("role_order: 5.",))
+    assert verdict.title == "Fit to train on: 1,000 pairs of 900 prompts; look at 1 warning first."
 
 
 def test_errors_and_warnings_with_a_repair_make_the_data_fit_once_they_are_repaired() -> None:
@@ -79,14 +82,48 @@ def test_every_limit_says_why() -> None:
     assert all(len(limit.why) > 30 for limit in LIMITS.values())
 
 
-def test_the_advice_follows_the_figures() -> None:
-    small = {method.method: method for method in suited([], 300, 300)}
+def advice(findings: list[Finding], pairs: int = 20_000, prompts: int = 15_000) -> dict[str, Method]:
+    """The advice by method."""
+    methods = suited(findings, pairs, prompts)
+    assert all(method.reason.endswith(".") and "\n" not in method.reason for method in methods)
+    return {method.method: method for method in methods}
+
+
+def measured(kind: str, **figures: float) -> Finding:
+    """A note with these figures as intervals."""
+    values = {name: {"value": value, "low": value, "high": value} for name, value in figures.items()}
+    return Finding(kind, "note", "", "", 1, 1, figures=values)
+
+
+def test_few_pairs_favour_a_reference_and_more_prompts() -> None:
+    small = advice([], 300, 300)
     assert (small["dpo"].suits, small["collect more"].suits) == (True, True)
-    large = {method.method: method for method in suited([], 20_000, 15_000)}
-    assert (large["dpo"].suits, large["collect more"].suits) == (None, False)
-    assert (large["rollouts (GRPO)"].suits, large["RLHF"].suits) == (False, None)
-    checked = finding("verifiable_answers", "note", count=10_000, of=20_000)
-    methods = {method.method: method for method in suited([checked], 20_000, 15_000)}
-    assert methods["rollouts (GRPO)"].suits is True
-    assert "50.0 %" in methods["rollouts (GRPO)"].reason
-    assert all(method.reason and "\n" not in method.reason for method in methods.values())
+    large = advice([])
+    assert (large["dpo"].suits, large["collect more"].suits, large["simpo"].suits) == (None, False, True)
+
+
+@pytest.mark.parametrize(
+    ("share", "skewed"), [(0.82, True), (0.66, True), (0.6, False), (0.5, False), (0.3, True)]
+)
+def test_skewed_lengths_favour_rewards_that_are_means_over_tokens(share: float, skewed: bool) -> None:
+    found = advice([measured("length_bias", chosen_longer=share)])
+    assert found["simpo"].suits is True
+    assert found["dpo"].suits is (False if skewed else None)
+    assert found["dpo-norm"].suits is (True if skewed else None)
+    assert f"{100 * max(share, 1 - share):.1f} %" in found["simpo"].reason
+
+
+def test_low_agreement_asks_for_more_votes() -> None:
+    assert advice([measured("agreement", alpha=0.39)])["collect more"].suits is True
+    assert advice([measured("agreement", alpha=0.41)])["collect more"].suits is False
+
+
+def test_answers_that_a_program_checks_favour_rollouts_and_scores_leave_a_reward_model_open() -> None:
+    half = finding("verifiable_answers", "note", count=10_000, of=20_000)
+    assert advice([half])["rollouts (GRPO)"].suits is True
+    assert "50.0 %" in advice([half])["rollouts (GRPO)"].reason
+    fewer = finding("verifiable_answers", "note", count=9_999, of=20_000)
+    assert advice([fewer])["rollouts (GRPO)"].suits is False
+    scored = finding("scored_pairs", "note", count=5_000, of=20_000)
+    assert advice([scored])["RLHF"].suits is None
+    assert "25.0 % of the pairs carry scores" in advice([scored])["RLHF"].reason

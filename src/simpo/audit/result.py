@@ -12,7 +12,8 @@ import numpy as np
 
 import simpo
 from simpo.audit.findings import Finding
-from simpo.audit.verdict import Method, Verdict
+from simpo.audit.methods import Method
+from simpo.audit.verdict import Verdict
 
 SCHEMA = 1
 

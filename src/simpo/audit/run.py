@@ -12,12 +12,13 @@ from typing import Protocol, runtime_checkable
 
 from simpo.audit.findings import SEVERITIES, Check, Finding, Witness
 from simpo.audit.leakage import Leakage
+from simpo.audit.methods import suited
 from simpo.audit.reading import Identity, LeftOut, files_read
 from simpo.audit.reliability import Reliability
 from simpo.audit.repeats import Repeats
 from simpo.audit.result import Audit, Facts
 from simpo.audit.text_checks import TextChecks
-from simpo.audit.verdict import judge, suited
+from simpo.audit.verdict import judge
 from simpo.data.read import RowStream, Spec, iter_rows
 from simpo.data.shapes import Pairing
 from simpo.errors import DataError, RecipeError
