@@ -18,7 +18,7 @@ from simpo.audit.quotes import COVERED, QUOTED, Quotes
 from simpo.audit.references import benchmark_references, held_out_references
 from simpo.errors import DataError
 from simpo.records import Pair
-from tests.audit.made import pair, write_pairs
+from tests.audit.made import pair
 
 LONG = "Tom has three apples and gives one of them to each of his two sisters. How many are left for him?"
 
@@ -69,10 +69,6 @@ def test_where_nothing_leaks_a_note_says_that_it_was_looked_for(tmp_path: Path) 
 
 
 def test_few_leaks_among_many_held_out_prompts_are_a_warning(tmp_path: Path) -> None:
-    file = write_pairs(tmp_path / "test.jsonl", 300)
-    assert found(Leakage(file), pair("Where is order 7 with the clock? I live in Lyon."))[
-        "leaked_prompt"
-    ].rows.tolist() == [0]
     far = held(tmp_path / "far.jsonl", *(f"{number * 7919} {number * 104729}" for number in range(300)))
     assert found(Leakage(far), pair(f"{7 * 7919} {7 * 104729}"))["leaked_prompt"].severity == "warning"
 

@@ -66,7 +66,7 @@ def test_a_copy_in_other_case_or_white_space_is_another_kind_and_counted_once() 
 
 
 def test_a_near_copy_needs_prompt_and_both_completions() -> None:
-    near = pair(QUESTION.replace("Friday", "Firday"), ANSWERS[0] + " Thanks.", ANSWERS[1])
+    near = pair(QUESTION.replace("Friday", "Firday"), ANSWERS[0].rstrip("."), ANSWERS[1])
     other_answer = pair(QUESTION, ANSWERS[0], ANSWERS[2])
     other_question = pair("Do you sell blue lamps?", ANSWERS[0], ANSWERS[1])
     findings = found(ranked(0, 1), other_answer, other_question, near)

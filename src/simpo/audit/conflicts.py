@@ -6,8 +6,8 @@ import numpy as np
 
 from simpo.audit.compared import Columns, Compared
 from simpo.audit.findings import MAX_EXAMPLES, Finding, Rows, Witness
-from simpo.audit.kinds import percent
 from simpo.audit.minhash import I64
+from simpo.audit.words import counted, part_of
 
 MANY_CONTRADICTIONS = 0.01  # share of the pairs from which contradictions are an error
 Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -61,7 +61,7 @@ def _contradictions(compared: Compared, better: I64, worse: I64, rival: I64) -> 
         Finding(
             "contradiction",
             "error" if share >= MANY_CONTRADICTIONS else "warning",
-            f"{len(rows):,} of {of:,} pairs ({percent(share)}) are contradicted: the same two answers to the same "
+            f"{part_of(len(rows), of, 'pairs')} contradicted: the same two answers to the same "
             "prompt are ranked the other way as often or more often.",
             "Drop them, or have them judged again: of two opposite labels one is wrong, and their gradients cancel.",
             len(rows),
@@ -101,8 +101,8 @@ def _cycles(compared: Compared, better: I64, worse: I64, undisputed: Mask) -> li
         Finding(
             "preference_cycle",
             "warning",
-            f"{len(rows):,} of {of:,} pairs ({percent(len(rows) / of)}) are in {circles:,} "
-            f"circle{'s' if circles > 1 else ''} of answers to one prompt, each preferred to the next.",
+            f"{part_of(len(rows), of, 'pairs')} in {counted(circles, 'circles')} of answers to one prompt, each "
+            "preferred to the next.",
             "Look at them: at least one label of each circle is wrong, or the answers are as good as each other.",
             len(rows),
             of,
@@ -151,7 +151,7 @@ def _both_sides(compared: Compared, columns: Columns, better: I64, worse: I64) -
         Finding(
             "chosen_and_rejected",
             "note",
-            f"{len(both):,} of {answers:,} answers ({percent(len(both) / answers)}) are chosen in one pair and "
+            f"{part_of(len(both), answers, 'answers')} chosen in one pair and "
             "rejected in another of the same prompt.",
             "Nothing, where answers were ranked; where they were not, look whether the labels agree.",
             len(both),

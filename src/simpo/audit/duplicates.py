@@ -10,11 +10,13 @@ import numpy as np
 from simpo.audit.compared import Columns, Compared
 from simpo.audit.findings import MAX_EXAMPLES, Finding, Rows
 from simpo.audit.groups import Groups, first_of_group
-from simpo.audit.kinds import percent
 from simpo.audit.minhash import I64, NEAR, U32, candidates, overlap, shingle_set, signatures
 from simpo.audit.prompts import Prompts
+from simpo.audit.words import part_of
 
-NEAR_PROMPT = 0.6  # how alike the prompts of two pairs must be whose completions are both NEAR
+# What makes two pairs nearly the same, so that one is dropped: a typing error moves a prompt, which is often short,
+# further than an answer; and of two answers to one prompt, what differs may be what the label is about.
+NEAR_PROMPT, NEAR_COMPLETION = 0.6, 0.8
 TEMPLATE = 0.05  # a group of nearly equal prompts with more than this share of all is a template
 _SIGNED_AT_ONCE = 4096
 _KEPT = 4096
@@ -49,8 +51,7 @@ def repeated(compared: Compared, columns: Columns) -> list[Finding]:
             Finding(
                 "exact_duplicate",
                 "warning",
-                f"{len(copies):,} of {of:,} pairs ({percent(len(copies) / of)}) are a copy, word for word, of an "
-                "earlier pair.",
+                f"{part_of(len(copies), of, 'pairs')} a copy, word for word, of an earlier pair.",
                 "Drop the copies: they weigh a judgement twice, and count as a test where they cross a split.",
                 len(copies),
                 of,
@@ -65,7 +66,7 @@ def repeated(compared: Compared, columns: Columns) -> list[Finding]:
             Finding(
                 "normalised_duplicate",
                 "warning",
-                f"{len(alike):,} of {of:,} pairs ({percent(len(alike) / of)}) are an earlier pair again but for case, "
+                f"{part_of(len(alike), of, 'pairs')} an earlier pair again but for case, "
                 "white space or the form of characters.",
                 "Drop the later ones.",
                 len(alike),
@@ -117,15 +118,14 @@ def _near_duplicate(compared: Compared, rows: Rows, partner: dict[int, Alike], g
     return Finding(
         "near_duplicate",
         "warning",
-        f"{len(rows):,} of {of:,} pairs ({percent(len(rows) / of)}) are nearly the same as another: prompt and both "
-        "completions.",
+        f"{part_of(len(rows), of, 'pairs')} nearly the same as another: prompt and both completions.",
         "Drop all but the first of each group; never let a group cross a split.",
         len(rows),
         of,
         examples=tuple(examples),
         rows=rows,
         repair="drop",
-        figures={"threshold": NEAR, "largest": int(groups.sizes().max())},
+        figures={"threshold": NEAR_COMPLETION, "largest": int(groups.sizes().max())},
     )
 
 
@@ -143,14 +143,14 @@ def _near_contradiction(compared: Compared, against: dict[int, Alike]) -> Findin
     return Finding(
         "near_contradiction",
         "warning",
-        f"{len(rows):,} of {of:,} pairs ({percent(len(rows) / of)}) rank nearly the same answers to nearly the same "
+        f"{part_of(len(rows), of, 'pairs', 'rank')} nearly the same answers to nearly the same "
         "prompt the other way round than another pair.",
         "Look at them: where the small difference does not decide, one of the two labels is wrong.",
         len(rows),
         of,
         examples=tuple(examples),
         rows=rows,
-        figures={"threshold": NEAR},
+        figures={"threshold": NEAR_COMPLETION},
     )
 
 
@@ -204,7 +204,7 @@ def _compare(one: int, other: int, columns: Columns, sets: _CompletionSets, prom
     crossed = overlap(chosen, rejected_too), overlap(rejected, chosen_too)
     swapped = min(crossed) > min(direct)
     first, second = crossed if swapped else direct
-    if min(first, second) < NEAR:
+    if min(first, second) < NEAR_COMPLETION:
         return None
     same_prompt = columns.prompt[one] == columns.prompt[other]
     if swapped and same_prompt and first == second == 1.0:
@@ -240,7 +240,7 @@ def near_prompts(compared: Compared, columns: Columns, verified: Groups) -> list
     first_row = np.unique(columns.prompt, return_index=True)[1]
     first = first_of_group(verified.labels)
     later = near[first[near] < near]
-    title = f"{len(near):,} of {of:,} prompts ({percent(len(near) / of)}) are nearly equal to another prompt."
+    title = f"{part_of(len(near), of, 'prompts')} nearly equal to another prompt."
     more = f" The largest group holds {largest:,}: a template, most likely." if template else ""
     return [
         Finding(

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from simpo.audit.findings import MAX_EXAMPLES, Finding, Severity, Witness
-from simpo.audit.kinds import percent
 from simpo.audit.prompt_index import Match, PromptIndex
 from simpo.audit.prompts import Asked, asked, text_key
 from simpo.audit.quotes import Quotes
 from simpo.audit.references import Reference, benchmark_references, held_out_references
 from simpo.audit.structure import normalised
 from simpo.audit.tally import witness
+from simpo.audit.words import counted, part_of
 from simpo.core.intervals import wilson
 from simpo.data.read import Spec
 from simpo.records import Pair, Source
@@ -160,8 +160,8 @@ class Leakage:
         share = len(overlap.hit) / prompts
         severity: Severity = "error" if share >= MANY_LEAKED else "warning" if overlap.hit else "note"
         title = (
-            f"{len(overlap.hit):,} of {prompts:,} held-out prompts ({percent(share)}) are in the data, the same or "
-            f"nearly the same, in {len(overlap.rows):,} pairs."
+            f"{part_of(len(overlap.hit), prompts, 'held-out prompts')} in the data, the same or nearly the same, in "
+            f"{counted(len(overlap.rows), 'pairs')}."
             if overlap.hit
             else f"None of {prompts:,} held-out prompts is in the data, nor nearly."
         )
@@ -177,7 +177,7 @@ class Leakage:
         return Finding(
             "leaked_answer",
             "warning" if self._both else "note",
-            f"{len(rows):,} of {self._seen:,} pairs ({percent(len(rows) / self._seen)}) have a chosen answer of "
+            f"{part_of(len(rows), self._seen, 'pairs', 'have')} a chosen answer of "
             f"{MIN_ANSWER} characters or more that stands in the held-out files; in {self._both:,} the rejected one "
             "stands beside it.",
             "Where both answers stand there, the prompt is likely the same in other words: keep such pairs apart. "
@@ -192,8 +192,8 @@ class Leakage:
     def _benchmark_prompts(self) -> Finding:
         overlap, prompts = self._asks, len(self._benchmark.sources)
         title = (
-            f"{len(overlap.hit):,} of {prompts:,} benchmark questions ({percent(len(overlap.hit) / prompts)}) are in "
-            f"the prompts of {len(overlap.rows):,} pairs."
+            f"{part_of(len(overlap.hit), prompts, 'benchmark questions')} in the prompts of "
+            f"{counted(len(overlap.rows), 'pairs')}."
             if overlap.hit
             else f"None of {prompts:,} benchmark questions is in the prompts."
         )

@@ -7,6 +7,7 @@ import numpy as np
 from simpo.audit.compared import Columns, Compared
 from simpo.audit.findings import MAX_EXAMPLES, Finding
 from simpo.audit.kinds import percent
+from simpo.audit.words import counted
 
 DOMINANT_SHARE = 0.01  # of all pairs
 DOMINANT_TIMES = 10  # the mean number of pairs of a prompt
@@ -25,12 +26,12 @@ def prompt_spread(compared: Compared, columns: Columns) -> list[Finding]:
     dominant = counts > max(DOMINANT_SHARE * of, DOMINANT_TIMES * of / len(counts))
     rows = np.flatnonzero(dominant[columns.prompt])
     effective = of**2 / float((counts.astype(np.float64) ** 2).sum())
-    title = f"{of:,} pairs of {len(counts):,} prompts, as spread as {effective:,.0f} prompts with equal shares would be"
+    pairs, prompts = counted(of, "pairs"), counted(len(counts), "prompts")
+    equal = f"as spread as {counted(round(effective), 'prompts')} with equal shares would be"
+    title = f"{pairs} of {prompts}, {equal}"
     if len(rows):
-        title = (
-            f"{int(dominant.sum()):,} of {len(counts):,} prompts have {percent(len(rows) / of)} of the pairs: as "
-            f"spread as {effective:,.0f} prompts with equal shares would be"
-        )
+        have = "have" if dominant.sum() > 1 else "has"
+        title = f"{dominant.sum():,} of {prompts} {have} {percent(len(rows) / of)} of the pairs: {equal}"
     return [
         Finding(
             "prompt_spread",

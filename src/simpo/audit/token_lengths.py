@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simpo.audit.findings import MAX_EXAMPLES, Finding, Witness
-from simpo.audit.kinds import percent
 from simpo.audit.tally import witness
+from simpo.audit.words import part_of
 from simpo.data.render import Renderer
 from simpo.records import Pair, TokenGroup
 
@@ -109,7 +109,7 @@ class TokenLengths:
         count, of = int(over.sum()), self._seen
         covers = int(np.quantile(longest, 0.99, method="higher"))
         title = (
-            f"{count:,} of {of:,} pairs ({percent(count / of)}) are longer than {self._fit:,} tokens"
+            f"{part_of(count, of, 'pairs')} longer than {self._fit:,} tokens"
             if count
             else f"Every pair fits in {self._fit:,} tokens"
         )
@@ -149,7 +149,7 @@ class TokenLengths:
         return Finding(
             "unrenderable",
             "error",
-            f"{count:,} of {of:,} pairs ({percent(count / of)}) cannot be rendered for this model ({reasons}).",
+            f"{part_of(count, of, 'pairs')} not to be rendered for this model ({reasons}).",
             "Drop them, or mend the turns that the chat template refuses.",
             count,
             of,
