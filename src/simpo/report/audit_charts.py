@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
@@ -13,22 +12,11 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
 from simpo.report.audit_source import CurvePoint, MarginShare
 from simpo.report.charts import panel
-from simpo.report.source import Estimate
-from simpo.report.svg import AFTER, BEFORE, GRID, INK, MUTED, PAPER, label, theme, to_svg
+from simpo.report.svg import AFTER, BEFORE, INK, MUTED, PAPER, label, theme, to_svg
 from simpo.report.words import count, whole
 
 MAX_DOTS = 1500
 WIDTH = 360
-
-
-@dataclass(frozen=True, slots=True)
-class ShareRow:
-    """One line of a chart of shares: a name, the share with its interval, and on how much it stands."""
-
-    name: str
-    estimate: Estimate
-    note: str = ""
-    strong: bool = False
 
 
 def length_scatter(
@@ -119,40 +107,6 @@ def _ratio_ticks(axes: Axes) -> None:
 def _ratio(log_ratio: float) -> str:
     power = round(log_ratio / math.log(2))
     return whole(2**power) if power >= 0 else f"1/{2**-power}"
-
-
-def share_chart(
-    name: str, rows: Sequence[ShareRow], *, unit: str, even: float | None, description: str
-) -> Markup:
-    """Shares with their intervals, one line each; the value of chance is dashed where there is one."""
-    ends = [100 * value for row in rows for value in _ends(row.estimate)]
-    low, high = min([*ends, 100 * (even or 0.5)]), max([*ends, 100 * (even or 0.5)])
-    with theme():
-        figure, axes = panel(WIDTH, 44 * len(rows) + 44, left=8, top=8)
-        axes.grid(visible=False)
-        across = axes.get_yaxis_transform()
-        for place, row in enumerate(rows):
-            colour = BEFORE if row.strong else AFTER
-            axes.axhline(place, color=GRID, linewidth=0.8, zorder=0)
-            if even is not None:
-                dashes = (0, (2, 2))
-                axes.plot(
-                    [100 * even] * 2, [place - 0.2, place + 0.28], color=MUTED, linewidth=1, linestyle=dashes
-                )
-            first, last = min(_ends(row.estimate)), max(_ends(row.estimate))
-            axes.plot([100 * first, 100 * last], [place, place], color=colour, linewidth=2)
-            axes.plot([100 * row.estimate.value], [place], color=colour, marker="o", markersize=7)
-            axes.text(0, place - 0.26, label(row.name, 34), transform=across, ha="left", va="bottom")
-            axes.text(1, place - 0.26, row.note, transform=across, ha="right", va="bottom", color=MUTED)
-        axes.set_xlim(max(low - 5, -2), min(high + 5, 102))
-        axes.set_ylim(len(rows) - 0.6, -0.75)
-        axes.yaxis.set_major_locator(NullLocator())
-        axes.set_xlabel(unit, loc="right", labelpad=2)
-        return to_svg(figure, name, description)
-
-
-def _ends(estimate: Estimate) -> list[float]:
-    return [value for value in (estimate.low, estimate.value, estimate.high) if value is not None]
 
 
 def margin_chart(name: str, margins: Sequence[MarginShare], *, description: str) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simpo.report.audit_charts import ShareRow, length_scatter, margin_chart, share_chart, win_curve
+from simpo.report.audit_charts import length_scatter, margin_chart, win_curve
 from simpo.report.audit_source import (
     AgreementFigures,
     AnnotatorRow,
@@ -17,6 +17,7 @@ from simpo.report.audit_source import (
     figures_of,
 )
 from simpo.report.audit_views import plain_figures, spoken
+from simpo.report.estimates import ShareRow, share_chart
 from simpo.report.figures import Chart
 from simpo.report.source import Estimate
 from simpo.report.words import NOTHING, count, number, number_range, percent, percent_range, whole

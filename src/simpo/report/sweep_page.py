@@ -37,7 +37,7 @@ from simpo.report.sweep_views import (
     two_axes,
     value_text,
 )
-from simpo.report.words import last_name, whole
+from simpo.report.words import last_name, sentence, whole
 
 MAX_GAP_ROWS = 10
 ROLES = (("after", "chosen"), ("ink", "runner-up"), ("before", "collapsed or failed"))
@@ -63,10 +63,10 @@ def render_sweep_page(sweep: SweepFile) -> str:
         sentences=list(sentences(sweep)),
         tiles=tiles(sweep),
         notes=sweep.notes,
-        commands=sweep.commands,
+        commands=[(sentence(each.what), each.command) for each in sweep.commands],
         maps=heat_maps(sweep),
         stages=[
-            (short_key(stage.key), _chosen_value(sweep, stage.chosen, stage.key), stage.why)
+            (short_key(stage.key), _chosen_value(sweep, stage.chosen, stage.key), sentence(stage.why))
             for stage in sweep.stages
         ],
         axes=[*_map_chart(sweep), *_axis_charts(sweep)],

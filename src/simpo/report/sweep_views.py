@@ -17,6 +17,7 @@ from simpo.report.words import (
     percent,
     percent_range,
     points,
+    sentence,
     signed,
     whole,
 )
@@ -145,7 +146,7 @@ def sentences(sweep: SweepFile) -> Iterator[str]:
         began = f", from {percent(sweep.start.accuracy.value)} before training"
     yield f"This setting reaches {with_range(best.accuracy)} validation accuracy{began}."
     if sweep.chosen.why:
-        yield sweep.chosen.why
+        yield sentence(sweep.chosen.why)
     second = sweep.trial(sweep.runner_up.name) if sweep.runner_up else None
     if sweep.runner_up is not None and second is not None:
         lead = sweep.runner_up.difference
@@ -158,9 +159,9 @@ def sentences(sweep: SweepFile) -> Iterator[str]:
             behind = behind.replace("+", "")
         yield f"The runner-up is {setting_words(second)} at {percent(_value(second))}{behind}."
         if sweep.runner_up.why:
-            yield sweep.runner_up.why
+            yield sentence(sweep.runner_up.why)
     if sweep.chosen.test_note:
-        yield sweep.chosen.test_note
+        yield sentence(sweep.chosen.test_note)
 
 
 def _value(trial: Trial) -> float | None:

@@ -99,6 +99,14 @@ def last_name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2] or path
 
 
+def sentence(text: str) -> str:
+    """The text with a capital letter and a full stop, as a sentence among others."""
+    text = text.strip()
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".!?:" else ".")
+
+
 def visible(text: str) -> str:
     """The text with what cannot be seen, or would reorder its line, made visible."""
     return text.translate(_HIDDEN)
