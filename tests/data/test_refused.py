@@ -181,6 +181,16 @@ def test_a_file_that_cannot_be_read_is_named_with_what_to_do(
     assert error_of(put(tmp_path, content, name), on_bad_row=on_bad_row) == expected
 
 
+def test_a_file_without_any_row_is_given_up_before_it_fills_the_memory(tmp_path: Path) -> None:
+    path = put(tmp_path, "a,b\n" * 10_001, "a.jsonl")
+    assert error_of(path) == (
+        "a.jsonl:1: none of the first 10,000 rows is a JSON object; the first: not valid JSON: Expecting value at "
+        "column 1, near 'a,b'\n  fix: give JSON Lines, one object a line; a table of commas has the ending .csv"
+    )
+    path = put(tmp_path, "a,b\n" * 9_999 + LINE, "a.jsonl")
+    assert read_rows(path, on_bad_row="drop").dropped_counts() == {"bad_json": 9_999}
+
+
 def test_a_missing_file_suggests_the_one_meant(tmp_path: Path) -> None:
     put(tmp_path, LINE, "train.jsonl")
     assert error_of(tmp_path / "trian.jsonl") == "trian.jsonl: no such file\n  fix: did you mean train.jsonl?"

@@ -20,6 +20,7 @@ from simpo.data.unpack import Digest
 from simpo.errors import DataError
 
 _ROWS_TO_RECOGNISE = 20
+_BAD_ROWS_HELD = 10_000  # with none that is an object among them: this is no file of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def open_source(
             objects.append(numbered[1])
         if len(objects) == _ROWS_TO_RECOGNISE:
             break
+        if len(first) == _BAD_ROWS_HELD and not objects:
+            raise _no_rows_at_all(first, str(source))
     if columns and objects:
         _check_columns(objects, columns, str(source))
     entry = told or recognise(objects, kind)
@@ -96,6 +99,16 @@ def explain_format(
     sources = locate([str(one) for one in specs])
     return "\n".join(
         open_source(one, kind=kind, format=format, columns=columns).reason(kind) for one in sources
+    )
+
+
+def _no_rows_at_all(first: Sequence[NumberedRow], name: str) -> DataError:
+    number, bad = first[0]
+    detail = bad.detail if isinstance(bad, BadRow) else ""
+    return DataError(
+        f"none of the first {len(first):,} rows is a JSON object; the first: {detail}",
+        where=f"{name}:{number}",
+        fix="give JSON Lines, one object a line; a table of commas has the ending .csv",
     )
 
 
