@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from simpo.errors import RecipeError
+from simpo.runs.folder import RunFolder
 from simpo.study.compare_plan import Given, make_plan, read_held_out, settings_of
 from tests.study.conftest import Bench
 
@@ -115,3 +116,15 @@ def test_without_held_out_pairs_there_is_nothing_to_compare_on(bench: Bench) -> 
     )
     with pytest.raises(RecipeError, match="no held-out pairs"):
         read_held_out(plan)
+
+
+def test_runs_from_different_models_are_told_apart_by_what_the_models_are(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.train(plan)
+    folders = [run.folder for one in plan.contenders for run in one.runs]
+    given = [Given(str(path), run=path) for path in folders]
+    assert len(make_plan(given, bench.folder / "again").contenders) == 2
+    run = RunFolder(folders[1])
+    run.update_lineage(model={**run.lineage()["model"], "hash": "another"})
+    with pytest.raises(RecipeError, match="from another model"):
+        make_plan(given, bench.folder / "again")

@@ -101,7 +101,7 @@ def make_plan(
         )
     first = contenders[0].recipe
     for contender in contenders:
-        _check(contender, first, several=len(contender.runs) > 1, own_data=not data)
+        _check(contender, contenders[0].runs[0], several=len(contender.runs) > 1, own_data=not data)
     settings = EvaluateRecipe.model_validate({**first.evaluate.model_dump(), **(evaluate or {})})
     held_out = tuple(data) or _held_out_files(first)
     return Plan(
@@ -214,17 +214,25 @@ def settings_of(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _check(contender: Contender, first: Recipe, *, several: bool, own_data: bool) -> None:
+def _same_start(one: PlannedRun, other: PlannedRun) -> bool:
+    """Whether two runs start from one model: by its hash where both have begun, else by what the recipes name."""
+    if one.loaded is None and other.loaded is None:
+        first, second = (RunFolder.open(run.folder).lineage()["model"]["hash"] for run in (one, other))
+        return bool(first == second)
+    keys = ("name", "revision")
+    return all(getattr(one.recipe.model, key) == getattr(other.recipe.model, key) for key in keys)
+
+
+def _check(contender: Contender, first: PlannedRun, *, several: bool, own_data: bool) -> None:
     recipe, where = contender.recipe, contender.source or str(contender.runs[0].folder)
     if not METHODS[recipe.method.name].pairwise:
         raise RecipeError(f"method {recipe.method.name} has no reward to compare by", where=where)
-    for key in ("name", "revision"):
-        if getattr(recipe.model, key) != getattr(first.model, key):
-            raise RecipeError(
-                f"starts from {recipe.model.name}, the first method from {first.model.name}",
-                where=where,
-                fix="give all methods one start: --set model.name=...",
-            )
+    if not all(_same_start(run, first) for run in contender.runs):
+        raise RecipeError(
+            f"starts from {recipe.model.name}, the first method from another model, {first.recipe.model.name}",
+            where=where,
+            fix="give all methods one start: --set model.name=...",
+        )
     if not own_data:
         return
     split_off = not _held_out_files(recipe) and recipe.data.validation_fraction > 0
@@ -236,7 +244,7 @@ def _check(contender: Contender, first: Recipe, *, several: bool, own_data: bool
         )
     same = ("test", "validation", "limit_test", "limit_validation", "pairing", "format", "columns")
     for key in same:
-        if getattr(recipe.data, key) != getattr(first.data, key):
+        if getattr(recipe.data, key) != getattr(first.recipe.data, key):
             raise RecipeError(
                 f"data.{key} differs from the first method's: they would be measured on other pairs",
                 where=where,
