@@ -132,5 +132,5 @@ def test_rounding_to_the_nearest_loses_small_updates_and_a_full_fine_tune_with_i
         }
         return " ".join(warnings_for(resolve_recipe(values).recipe))
 
-    assert "rounds away" in warnings_of()
-    assert "rounds away" not in warnings_of(adapter={"type": "lora"})
+    assert "loses what a full fine-tune learns" in warnings_of()
+    assert "loses what a full fine-tune learns" not in warnings_of(adapter={"type": "lora"})
