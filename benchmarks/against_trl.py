@@ -35,7 +35,7 @@ from benchmarks.rows import (
     write_for_shuffle,
     write_in_step_order,
 )
-from benchmarks.same_job import require_same_job
+from benchmarks.same_job import SameJob, require_log_2, require_same_job
 from benchmarks.trl_env import find_trl_python
 from simpo.cli.output import Failure, duration, note, print_error, print_json, print_table, print_text
 from simpo.errors import RecipeError, SimpoError
@@ -130,9 +130,10 @@ class Bench:
         chosen = self.options.choices.get(row.name)
         searched: list[Outcome] = []
         if chosen is None:
-            searched = [self._search(side, row, picked) for side in ("simpo", "trl")]
-            chosen = {outcome.measured[0].side: fastest(outcome.measured) for outcome in searched}
+            searched = [self._search("trl", row, picked)]
+            chosen = {"simpo": Setting(0), "trl": fastest(searched[0].measured)}
         alternations: list[Alternation] = []
+        same: SameJob | None = None
         outcomes = list(searched)
         for number in range(self.options.alternations):
             pair: list[Measured] = []
@@ -143,7 +144,9 @@ class Bench:
                 )
                 pair.append(outcomes[-1].measured[0])
             alternations.append((pair[0], pair[1]))
-            if number == 0:
+            if number == 0 and row.method != "simpo":
+                require_log_2(pair[0].first_loss, pair[1].first_loss)
+            elif number == 0:
                 same = self.processes.compare(self._job("trl", row, picked, BATCH_SIZE, 1, ()), self.scratch)
                 require_same_job(same, pair[0].first_loss, pair[1].first_loss, row.precision)
         others = [outcome.others_cores for outcome in outcomes if outcome.others_cores is not None]
@@ -158,8 +161,8 @@ class Bench:
         )
 
     def _search(self, side: str, row: BenchRow, picked: Picked) -> Outcome:
-        """Two steps of each setting in one process; only the second counts."""
-        with_checkpointing = side == "trl" and not self.options.quick
+        """Two steps of each setting in one process; only the second counts. Ours cuts by tokens and has none."""
+        with_checkpointing = not self.options.quick
         settings = tuple(
             Setting(size, checkpointing)
             for checkpointing in ((False, True) if with_checkpointing else (False,))
@@ -190,6 +193,8 @@ class Bench:
             steps,
             settings,
             tokens=str(self.scratch / "trl-tokens.json"),
+            method=row.method,
+            rounding="stochastic" if side == "simpo" and row.precision == "pure" else None,
         )
 
     def _run(self, side: str, job: Job, what: str) -> Outcome:

@@ -18,18 +18,23 @@ from typing import Any, TextIO
 
 MAX_LENGTH = 2048
 ADAPTER_R, ADAPTER_ALPHA = 16, 32
+DPO_BETA = 0.1
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a side cuts a global batch: pairs of one forward, and whether activations are recomputed in backward."""
+    """How a side cuts a global batch: pairs of one forward, and whether activations are recomputed in backward.
+
+    micro_batch_size 0 leaves the cut to the side itself: our budget of tokens.
+    """
 
     micro_batch_size: int
     checkpointing: bool = False
 
     def __str__(self) -> str:
-        return f"{self.micro_batch_size} at a time{', checkpointing' if self.checkpointing else ''}"
+        cut = f"{self.micro_batch_size} at a time" if self.micro_batch_size else "by tokens"
+        return f"{cut}{', checkpointing' if self.checkpointing else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,10 @@ class Job:
     """One process's work: for each setting a fresh model and optimizer, and `steps` steps of `batch_size` pairs.
 
     model: a folder. pairs: JSON lines in the conversational format, steps * batch_size of them. weights: full or lora.
-    precision: float32, autocast (float32 weights, bfloat16 forward) or pure (bfloat16 weights, no autocast). gamma in
-    nats per token. tokens: where TRL's side writes the token ids of its first batch.
+    precision: float32, autocast (float32 weights, bfloat16 forward), pure (bfloat16 weights, no autocast) or
+    bf16_matmul (ours alone: float32 tensors multiplied in bfloat16). gamma in nats per token. method: simpo, dpo_live
+    or dpo_precomputed. rounding: ours alone, for pure. tokens: where TRL's side writes its first batch's token ids.
+    without: ours alone, ideas to leave out (`run_simpo.IDEAS`).
     """
 
     model: str
@@ -53,6 +60,9 @@ class Job:
     gamma: float = 0.5
     lr: float = 1e-6
     tokens: str | None = None
+    method: str = "simpo"
+    rounding: str | None = None
+    without: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the job where `read` finds it."""
@@ -62,7 +72,8 @@ class Job:
     def read(cls, path: Path | str) -> Job:
         """The job that `write` wrote."""
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        return cls(**{**fields, "settings": tuple(Setting(**setting) for setting in fields["settings"])})
+        settings = tuple(Setting(**setting) for setting in fields["settings"])
+        return cls(**{**fields, "settings": settings, "without": tuple(fields["without"])})
 
 
 @dataclass(frozen=True, slots=True)

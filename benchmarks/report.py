@@ -24,7 +24,7 @@ class RowResult:
     choices: dict[str, Setting]
     searched: tuple[Measured, ...]
     alternations: tuple[Alternation, ...]
-    same: SameJob
+    same: SameJob | None  # of SimPO's rows; DPO's begin at log 2
     others_cores: float | None
 
     @property
@@ -39,7 +39,9 @@ class RowResult:
             "pairs_from": self.source,
             "choices": {side: asdict(setting) for side, setting in self.choices.items()},
             "figures": asdict(self.figures),
-            "same_job": {
+            "same_job": None
+            if self.same is None
+            else {
                 **asdict(self.same),
                 "tolerance": TOLERANCE[self.row.precision],
                 "simpo_first_loss": self.alternations[0][0].first_loss,
@@ -76,7 +78,7 @@ def tables(results: Sequence[RowResult]) -> list[Table]:
 def notes(results: Sequence[RowResult]) -> list[str]:
     """What a reader of the tables must know."""
     lines = sorted({f"{result.row.length} pairs: {result.source}" for result in results}, reverse=True)
-    for extra in sorted({result.same.extra_tokens for result in results}, key=str):
+    for extra in sorted({result.same.extra_tokens for result in results if result.same is not None}, key=str):
         if extra is None:
             lines.append("TRL's tokens differ from ours by more than what follows a completion.")
         elif extra:
@@ -122,10 +124,17 @@ def _work(result: RowResult) -> list[tuple[str, ...]]:
             f"{side.tokens_scored:.1f}",
             f"{side.tokens_forwarded:.1f}",
             f"{measured.first_loss:.5f}",
-            f"{result.same.loss_trl_tokens if name == 'simpo' else measured.first_loss:.5f}",
+            _on_their_tokens(result, measured.first_loss if name == "TRL" else None),
         )
         for measured, side, name in sides
     ]
+
+
+def _on_their_tokens(result: RowResult, own: float | None) -> str:
+    """The loss of TRL's tokens: its own, or what our scorer makes of them; nothing for DPO, where both are log 2."""
+    if result.same is None:
+        return "-"
+    return f"{result.same.loss_trl_tokens if own is None else own:.5f}"
 
 
 def _spread(spread: Spread) -> str:

@@ -17,6 +17,7 @@ from simpo.errors import DataError, RecipeError
 from simpo.records import Message, Pair, Row, Source
 
 LENGTHS, WEIGHTS, PRECISIONS = ("short", "long"), ("full", "lora"), ("float32", "autocast", "pure")
+DPO_METHODS = ("dpo_live", "dpo_precomputed")
 NUM_PAIRS = 16
 
 # Characters, about four to a token: prompts of about 600 tokens, answers of about 150.
@@ -25,19 +26,24 @@ LONG_PROMPT, LONG_ANSWER = (1900, 2400), (400, 1000)
 
 @dataclass(frozen=True, slots=True)
 class BenchRow:
-    """One row of the table: length of the pairs, which weights are trained, in what precision."""
+    """One row of the table: length of the pairs, which weights are trained, in what precision, by which method."""
 
     length: str
     weights: str
     precision: str
+    method: str = "simpo"
 
     @property
     def name(self) -> str:
-        """As `--rows` takes it: `short/full/autocast`."""
-        return f"{self.length}/{self.weights}/{self.precision}"
+        """As `--rows` takes it: `short/full/autocast`, `short/full/autocast/dpo_live`."""
+        name = f"{self.length}/{self.weights}/{self.precision}"
+        return name if self.method == "simpo" else f"{name}/{self.method}"
 
 
-ROWS = tuple(BenchRow(*parts) for parts in product(LENGTHS, WEIGHTS, PRECISIONS))
+ROWS = (
+    *(BenchRow(*parts) for parts in product(LENGTHS, WEIGHTS, PRECISIONS)),
+    *(BenchRow(length, "full", "autocast", method) for length in LENGTHS for method in DPO_METHODS),
+)
 DEFAULT_ROWS = "short/full/autocast,short/lora/autocast"
 QUICK_ROWS = "short/full/autocast"
 

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import ADAPTER_ALPHA, ADAPTER_R, MAX_LENGTH, Job, Measured, Meter, Setting, claim_stdout
+from benchmarks.child import (
+    ADAPTER_ALPHA,
+    ADAPTER_R,
+    DPO_BETA,
+    MAX_LENGTH,
+    Job,
+    Measured,
+    Meter,
+    Setting,
+    claim_stdout,
+)
 from simpo.errors import RunFailed
+from simpo.model import attention, head
 from simpo.recipe import LoadedRecipe, Recipe
 from simpo.runs.folder import RunFolder
+from simpo.train.allocator import SWITCH
 from simpo.train.prepare import Prepared
 from simpo.train.run import train
+
+# What a job may leave out, to see what each idea is worth, and what it does instead.
+IDEAS = {
+    "sharing": "the plain scorer: chosen and rejected padded, each with its own copy of the prompt",
+    "tiles": "attention over whole blocks at once, weights kept for the backward",
+    "kept logits": "logits of the head computed again in the backward, chunk by chunk",
+    "kept memory": "glibc's own settings: large buffers go back to the system after each use",
+}
+
+
+def leave_out(ideas: tuple[str, ...]) -> None:
+    """Switch ideas off in this process; "sharing" is a setting of the recipe."""
+    if "tiles" in ideas:
+        attention.DENSE_TOKENS = 2**62
+    if "kept logits" in ideas:
+        head.KEPT_CHUNKS = 1
+    if "kept memory" in ideas:
+        os.environ[SWITCH] = "0"
 
 
 class Enough(Exception):
@@ -31,16 +62,21 @@ def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
             if job.weights == "lora"
             else {},
             "data": {"train": job.pairs, "validation_fraction": 0, "max_length": MAX_LENGTH},
-            "method": {"name": "simpo", "beta": job.beta, "gamma": job.gamma},
+            "method": {"name": "simpo", "beta": job.beta, "gamma": job.gamma}
+            if job.method == "simpo"
+            else {"name": "dpo", "beta": DPO_BETA, "reference": job.method.removeprefix("dpo_")},
+            "guard": {"prompts": 0},  # the peers have none
             "train": {
                 "lr": job.lr,
                 "max_steps": job.steps,
                 "batch_size": job.batch_size,
-                "micro_batch_size": setting.micro_batch_size,
+                "micro_batch_size": setting.micro_batch_size or None,
                 "gradient_checkpointing": setting.checkpointing,
                 "schedule": "constant",
                 "warmup": 0,
-                "precision": "bf16" if job.precision == "autocast" else "float32",
+                "precision": {"autocast": "bf16", "bf16_matmul": "bf16_matmul"}.get(job.precision, "float32"),
+                "rounding": job.rounding,
+                "scorer": "plain" if "sharing" in job.without else "shared",
                 "device": "cpu",
             },
         }
@@ -58,7 +94,7 @@ def measure(job: Job, setting: Setting) -> Measured:
         meter.watch(prepared.policy.model)
 
     def listen(event: dict[str, Any]) -> None:
-        if event["event"] == "scorer":  # the last before the first step
+        if event["event"] in ("scorer", "budget"):  # the last before the first step
             meter.start()
         elif event["event"] == "step":
             meter.step_ended()
@@ -83,6 +119,7 @@ def main(path: str) -> None:
     """Measure every setting of the job in `path`."""
     out = claim_stdout()
     job = Job.read(path)
+    leave_out(job.without)
     for setting in job.settings:
         print(measure(job, setting).line(), file=out, flush=True)
         gc.collect()

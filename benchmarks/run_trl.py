@@ -13,9 +13,20 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import DPOConfig, DPOTrainer  # type: ignore[import-not-found]
 from trl.experimental.cpo import CPOConfig, CPOTrainer  # type: ignore[import-not-found]
 
-from benchmarks.child import ADAPTER_ALPHA, ADAPTER_R, MAX_LENGTH, Job, Measured, Meter, Setting, claim_stdout
+from benchmarks.child import (
+    ADAPTER_ALPHA,
+    ADAPTER_R,
+    DPO_BETA,
+    MAX_LENGTH,
+    Job,
+    Measured,
+    Meter,
+    Setting,
+    claim_stdout,
+)
 
 
 class StepWatch(TrainerCallback):  # type: ignore[misc]
@@ -33,12 +44,18 @@ class StepWatch(TrainerCallback):  # type: ignore[misc]
 
 def config_of(job: Job, setting: Setting, output: str) -> Any:
     """The job in TRL's words. Its simpo_gamma is beta * gamma: the loss subtracts simpo_gamma / beta."""
-    return CPOConfig(
+    if job.method == "simpo":
+        method = {
+            "loss_type": "simpo",
+            "cpo_alpha": 0.0,
+            "beta": job.beta,
+            "simpo_gamma": job.beta * job.gamma,
+        }
+    else:
+        method = {"beta": DPO_BETA, "precompute_ref_log_probs": job.method == "dpo_precomputed"}
+    return (CPOConfig if job.method == "simpo" else DPOConfig)(
+        **method,
         output_dir=output,
-        loss_type="simpo",
-        cpo_alpha=0.0,
-        beta=job.beta,
-        simpo_gamma=job.beta * job.gamma,
         label_smoothing=0.0,
         max_length=MAX_LENGTH,
         per_device_train_batch_size=setting.micro_batch_size,
@@ -82,7 +99,7 @@ def trainer_of(job: Job, setting: Setting, output: str) -> Any:
         task_type="CAUSAL_LM",
     )
     lines = Path(job.pairs).read_text(encoding="utf-8").splitlines()
-    return CPOTrainer(
+    return (CPOTrainer if job.method == "simpo" else DPOTrainer)(
         model=model,
         args=config_of(job, setting, output),
         train_dataset=Dataset.from_list([json.loads(line) for line in lines]),
@@ -103,6 +120,11 @@ def tokens_of(row: dict[str, Any]) -> dict[str, list[int]]:
     }
 
 
+def ids_of(row: dict[str, Any]) -> dict[str, list[int]]:
+    """Token ids of one pair as TRL's DPO keeps them."""
+    return {name: list(row[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected")}
+
+
 def measure(job: Job, setting: Setting) -> Measured:
     """Train a fresh model for `job.steps` steps and measure each."""
     meter = Meter()
@@ -111,7 +133,7 @@ def measure(job: Job, setting: Setting) -> Measured:
         trainer.add_callback(StepWatch(meter))
         meter.watch(trainer.model)
         trainer.train()
-    pairs = [tokens_of(row) for row in trainer.train_dataset]
+    pairs = [(tokens_of if job.method == "simpo" else ids_of)(row) for row in trainer.train_dataset]
     if job.tokens is not None:
         Path(job.tokens).write_text(json.dumps(pairs[: job.batch_size]), encoding="utf-8")
     scored = [len(pair["chosen"]) + len(pair["rejected"]) for pair in pairs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -63,6 +64,16 @@ def require_same_job(same: SameJob, simpo_loss: float, trl_loss: float, precisio
             )
 
 
+def require_log_2(simpo_loss: float, trl_loss: float) -> None:
+    """Raise CheckFailed where DPO's first loss is not that of a policy that still is its reference."""
+    for side, loss in (("simpo", simpo_loss), ("TRL", trl_loss)):
+        if not abs(loss - math.log(2)) <= 1e-2:
+            raise CheckFailed(
+                f"{side}'s first DPO loss is {loss:.6f} and not log 2: its reference is not the policy it began with",
+                fix="compare the settings of benchmarks/run_simpo.py and benchmarks/run_trl.py",
+            )
+
+
 def extra_tokens(own: Sequence[TokenGroup], theirs: Sequence[TokenGroup]) -> tuple[int, ...] | None:
     """The token ids that end each of their completions beyond ours, if prompts and all else are equal; else None."""
     tails = set()
@@ -104,8 +115,10 @@ def compare(job: Job) -> SameJob:
         recipe = recipe_of(job, Setting(1), Path(folder) / "run")
         prepared = prepare(recipe)
         attach_adapter(recipe, prepared.policy, Path(folder))
-        accelerator = make_accelerator(recipe, prepared.policy.device, Path(folder), tracker=None)
-        scorer = run_scorer(recipe, accelerator, prepared.policy.model, prepared.train, gradients=False).scorer
+        accelerator = make_accelerator(recipe, prepared.policy.device)
+        scorer = run_scorer(
+            recipe, accelerator, prepared.policy.model, prepared.train, gradients=False
+        ).scorer
         theirs = read_groups(Path(str(job.tokens)), prepared.train)
         extra = extra_tokens(prepared.train, theirs)
         texts = None if extra is None else tuple(prepared.policy.tokenizer.decode([token]) for token in extra)

@@ -110,11 +110,13 @@ def test_options_override_what_quick_sets() -> None:
 
 
 def test_rows_are_named_or_matched_and_each_is_measured_once() -> None:
-    assert len(choose_rows("*")) == len(ROWS) == 12
+    assert len(choose_rows("*")) == len(ROWS) == 16
     assert [row.name for row in choose_rows("short/full/float32, short/full/*")] == [
         "short/full/float32",
         "short/full/autocast",
         "short/full/pure",
+        "short/full/autocast/dpo_live",
+        "short/full/autocast/dpo_precomputed",
     ]
 
 

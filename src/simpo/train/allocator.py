@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 
 # Parameters of glibc's mallopt (malloc.h), and of how much of the heap's end is never given back.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _NEVER, _PAD_BYTES = 2**31 - 1, 2**26
+
+
+# Set to 0, it leaves the C library as it is.
+SWITCH = "SIMPO_KEEP_MEMORY"
 
 
 def keep_freed_memory() -> bool:
@@ -17,7 +22,7 @@ def keep_freed_memory() -> bool:
     pages, which fault one by one and are filled with zeros: a third of a step's time on two cores. Returns whether the
     C library took the settings: another one (musl, macOS) or a replaced malloc goes on as it does.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if platform.libc_ver()[0] != "glibc" or os.environ.get(SWITCH) == "0":
         return False
     library = ctypes.CDLL(None)
     library.malloc_trim(0)  # what loading and checking have left goes back once
