@@ -40,6 +40,7 @@ bench: install
 docs: install
 	@$(PY) docs/generate.py
 	@$(PY) docs/generate_methods.py
+	@$(PY) docs/generate_audit.py
 
 install: $(VENV)/.installed
 

@@ -124,7 +124,7 @@ ENCODING: Mapping[str, Kind] = {
     "mojibake": Kind(
         "warning",
         "a text was decoded with the wrong encoding",
-        "Characters that are UTF-8 read as Windows-1252 or Latin-1 (\\u00c3\\u00a9 for \\u00e9): they turn into "
+        "Characters that are UTF-8 read as Windows-1252 or Latin-1 (\u00c3\u00a9 for \u00e9): they turn into "
         "valid UTF-8 when written back.",
         "Decode the source anew as UTF-8, or let a build mend the affected characters.",
         "mend",

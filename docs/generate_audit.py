@@ -1,0 +1,99 @@
+"""Writes docs/audit.md: every kind of finding and every limit of the verdict, as the code has them.
+
+python docs/generate_audit.py          write the page anew
+python docs/generate_audit.py --check  exit with 1 if the page is not current
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from simpo.audit.described import FAMILIES, LEFT_OUT, Described
+from simpo.audit.limits import LIMITS
+
+PAGE = Path(__file__).parent / "audit.md"
+
+INTRODUCTION = """\
+<!-- Written by docs/generate_audit.py (`make docs`): change the code, not this page. -->
+
+# The audit
+
+    simpo audit pairs.jsonl                                  # on the screen
+    simpo audit pairs.jsonl --html audit.html --out audit.json
+    simpo audit 'data/*.jsonl.gz' --held-out test.jsonl --benchmark gsm8k.jsonl --model my-org/my-sft-model
+
+reads every pair once and says what is wrong with them, where (file and line), whether they are fit to train on, what
+to do, and which method suits. Nothing is changed: `simpo build` makes the repairs. The exit status is 0 whatever was
+found, and 4 with `--strict` unless the data is fit as it is.
+
+A finding is an *error* (it spoils the training), a *warning* (look at it) or a *note* (a figure worth knowing). It
+counts pairs unless it says rows, prompts, votes or annotators. Findings about secrets and personal data show no texts,
+and what they found is masked. Of traits that can stand on either side (cut-off completions, refusals, placeholders,
+another language) the finding says how often the side with the trait is the chosen one, with Wilson's 95 % interval,
+where at least 20 pairs have it on one side alone.
+
+## The verdict
+
+*Not fit*: one of the first three limits below is passed, or there is an error that no repair mends. *Fit with repairs*:
+there are errors or warnings with a repair. *Fit*: neither; warnings without a repair are listed as what to look at.
+"""
+
+LEFT_OUT_TEXT = """\
+The reader leaves these rows out, each counted and named with its line. Mend those that are errors where they come from;
+nothing is wrong with the others, but they make no pair.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRODUCTION, _table(("limit", "of", "why there"), _limits()), "## Findings", ""]
+    for family, kinds in FAMILIES.items():
+        parts += [
+            f"### {family}",
+            "",
+            *([LEFT_OUT_TEXT] if family == LEFT_OUT else []),
+            *(_entry(name, one) for name, one in kinds.items()),
+        ]
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _limits() -> Iterable[tuple[str, ...]]:
+    return ((f"{limit.value:g}", limit.of, limit.why) for limit in LIMITS.values())
+
+
+def _entry(name: str, one: Described) -> str:
+    repair = f"; repair: {one.repair}" if one.repair else ""
+    says = one.says[:1].upper() + one.says[1:]
+    rest = [_escaped(one.how)] * bool(one.how) + [f"*{_escaped(one.action)}*"] * bool(one.action)
+    return " ".join([f"* **`{name}`** ({one.severity}{repair}). {_escaped(says)}.", *rest])
+
+
+def _escaped(text: str) -> str:
+    """Text that holds marks of templates and markup, so that Markdown shows them."""
+    for mark in ("\\", "&", "<", "[", "*", "_"):
+        text = text.replace(mark, f"\\{mark}")
+    return text
+
+
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [columns, tuple("---" for _ in columns), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def main() -> int:
+    """Write the page, or with --check compare it."""
+    text = page()
+    if "--check" in sys.argv[1:]:
+        if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
+            return 0
+        print(f"{PAGE.name} is out of date\n  fix: python docs/generate_audit.py", file=sys.stderr)
+        return 1
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
