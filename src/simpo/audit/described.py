@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from simpo.audit.duplicates import NEAR_COMPLETION, NEAR_PROMPT
 from simpo.audit.findings import Repair
 from simpo.audit.kinds import CONTENT, ENCODING, LANGUAGE, PRIVACY, SCORES, STRUCTURE, TEMPLATES, Kind
+from simpo.audit.minhash import NEAR
 from simpo.data.reasons import NO_PAIR, REASONS
 
 
@@ -60,7 +62,8 @@ _COMPARED: Mapping[str, Described] = {
         "warning",
         "pairs that are nearly the same as another",
         "MinHash with locality-sensitive hashing over runs of 5 characters; candidates are compared in full. Jaccard's "
-        "index of both completions at least 0.7, of the prompts at least 0.6.",
+        f"index of each completion {NEAR_COMPLETION} or more, and of what the user and the system say and the dialogue "
+        f"{NEAR_PROMPT} or more each.",
         "Drop all but the first of each group; never let a group cross a split.",
         "drop",
     ),
@@ -101,7 +104,7 @@ _COMPARED: Mapping[str, Described] = {
     "near_prompt": Described(
         "note",
         "prompts that are nearly equal to another prompt",
-        "As near_duplicate, over prompts alone.",
+        f"As near_duplicate, over prompts alone, with an index of {NEAR} or more for each part.",
         "Keep each group on one side of a split: `simpo build` does.",
     ),
 }
