@@ -12,7 +12,7 @@ from simpo.core.intervals import Floats, Interval, normal_quantile
 
 MAX_RATE = 0.45
 _RATES = np.concatenate([[0.0], np.geomspace(1e-4, 0.005, 12), np.linspace(0.0075, MAX_RATE, 178)])
-_SLOPES = np.geomspace(0.02, 50, 120)
+_MIN_SLOPE, _NUM_SLOPES = 0.02, 120
 _MAX_BINS = 2000
 
 
@@ -20,7 +20,7 @@ _MAX_BINS = 2000
 class Noise:
     """rate: the share of labels turned at random, with its interval. slope: of the score, in log-odds of a clean label.
 
-    bounded: whether the data holds the rate off both ends of what was tried; False says that they cannot tell it.
+    bounded: whether the data hold the rate off both ends of what was tried; False says that they cannot tell it.
     """
 
     rate: Interval
@@ -34,13 +34,19 @@ class Noise:
         return np.asarray(turned / (turned + (1 - self.rate.value) * right), dtype=np.float64)
 
 
-def fit_noise(scores: npt.ArrayLike, clusters: Labels, *, level: float = 0.95) -> Noise:
+def fit_noise(
+    scores: npt.ArrayLike, clusters: Labels, *, max_slope: float = 20.0, level: float = 0.95
+) -> Noise:
     """The rate r and slope a under which N labels are likeliest: P(label agrees with s) = r + (1 - 2 r) sigmoid(a s).
 
     scores: [N] of pairs as they are labelled, positive where the score takes the chosen reply's side, from a model that
-    never saw the pair. clusters: [N] integers. What a clean label does is taken to be a logistic curve of the score, so
-    that its chance goes to 1 where the score is sure; what stays below 1 there is the rate. Where no score is sure the
-    two cannot be told apart, and the interval says so by its width.
+    never saw the pair, in log-odds. clusters: [N] integers. What a clean label does is taken to be a logistic curve of
+    the score, so that its chance goes to 1 where the score is sure; what stays below 1 there is the rate. Where no
+    score is sure the two cannot be told apart, and the interval says so by its width.
+
+    max_slope: how much surer than it says a score may be; one fitted with a ridge, or on turned labels, says too
+    little. A best slope at this bound means that only the sign of the score is worth something: then nothing is bounded, for a
+    poor score that is equally right everywhere would pass for a sure one.
 
     The interval is that of the profile likelihood, widened as if the pairs of a cluster were one. Labels that are wrong
     where the score is unsure (close calls) are no part of the rate. Raises ValueError for no or non-finite scores.
@@ -50,7 +56,8 @@ def fit_noise(scores: npt.ArrayLike, clusters: Labels, *, level: float = 0.95) -
     if s.ndim != 1 or len(s) == 0 or not np.isfinite(s).all():
         raise ValueError(f"scores {s.shape} must be finite, [N], N > 0")
     values, weights = _binned(s)
-    right = _sigmoid(np.outer(_SLOPES, values))
+    slopes = np.geomspace(_MIN_SLOPE, max_slope, _NUM_SLOPES)
+    right = _sigmoid(np.outer(slopes, values))
     # [rates, slopes]: the log-likelihood everywhere; of a few thousand sums each, cheaper than to be clever.
     likelihood = np.stack([np.log(rate + (1 - 2 * rate) * right + 1e-300) @ weights for rate in _RATES])
     best = likelihood.max(1)
@@ -59,8 +66,9 @@ def fit_noise(scores: npt.ArrayLike, clusters: Labels, *, level: float = 0.95) -
     drop = normal_quantile(level) ** 2 / 2 * len(s) / num_clusters
     inside = np.flatnonzero(best >= best[top] - drop)
     interval = Interval(float(_RATES[top]), float(_RATES[inside[0]]), float(_RATES[inside[-1]]))
-    slope = float(_SLOPES[likelihood[top].argmax()])
-    return Noise(interval, slope, bounded=interval.low > 0 and interval.high < MAX_RATE)
+    slope = float(slopes[likelihood[top].argmax()])
+    inner = interval.low > 0 and interval.high < MAX_RATE and slope < 0.99 * max_slope
+    return Noise(interval, slope, bounded=inner)
 
 
 def _binned(s: Floats) -> tuple[Floats, Floats]:

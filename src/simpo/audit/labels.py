@@ -1,0 +1,59 @@
+"""The check of labels: what of them length, style and words foretell, and which ones stand against all that."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simpo.audit.crossfit import extract, folds_of, scores_of_marks, scores_of_texts
+from simpo.audit.findings import Finding
+from simpo.audit.flips import Judged, flip_findings
+from simpo.audit.length_bias import Lengths, length_findings
+from simpo.audit.model_scores import PairScorer
+from simpo.audit.sample import MAX_PAIRS, PairSample
+from simpo.audit.style import style_findings
+from simpo.core.intervals import Floats
+from simpo.records import Pair
+
+MAX_SCORED = 5_000  # pairs that a model scores
+
+
+class Labels:
+    """Length bias over all pairs; style, words and suspected labels over at most `max_pairs` of them.
+
+    model: scores pairs by a language model (see `simpo.audit.model_scores`); then at most 5,000 pairs are looked at
+    unless `max_pairs` says otherwise. Of larger files a sample by row number is taken, and the findings say so.
+    """
+
+    def __init__(self, *, max_pairs: int | None = None, model: PairScorer | None = None) -> None:
+        self._lengths = Lengths()
+        self._sample = PairSample(max_pairs or (MAX_PAIRS if model is None else MAX_SCORED))
+        self._model = model
+
+    def see(self, number: int, pair: Pair) -> None:
+        """Take in pair `number`."""
+        self._lengths.see(pair)
+        self._sample.see(number, pair)
+
+    def findings(self) -> list[Finding]:
+        """Length, style, suspected labels. Takes its time: here the models are fitted."""
+        sample = self._sample
+        found = length_findings(self._lengths.table())
+        if not sample.kept:
+            return found
+        features = extract(sample.pair(index) for index in range(len(sample.kept)))
+        folds, prompts = folds_of(sample.prompts), sample.prompts
+        model = (
+            None if self._model is None else self._model([sample.pair(i) for i in range(len(sample.kept))])
+        )
+        texts = scores_of_texts(features, folds)
+        judged = texts if model is None else scores_of_texts(features, folds, _columns(model))
+        return [
+            *found,
+            *style_findings(features, scores_of_marks(features, folds), texts, prompts, not sample.whole),
+            *flip_findings(Judged(features, judged, model), sample),
+        ]
+
+
+def _columns(model: Floats) -> Floats:
+    """The model's differences as one more column, nothing where it has none."""
+    return np.nan_to_num(model, nan=0.0)[:, None]
