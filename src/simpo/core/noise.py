@@ -45,8 +45,8 @@ def fit_noise(
     score is sure the two cannot be told apart, and the interval says so by its width.
 
     max_slope: how much surer than it says a score may be; one fitted with a ridge, or on turned labels, says too
-    little. A best slope at this bound means that only the sign of the score is worth something: then nothing is bounded, for a
-    poor score that is equally right everywhere would pass for a sure one.
+    little. A best slope at this bound means that only the sign of the score is worth something: then nothing is
+    bounded, for a poor score that is equally right everywhere would pass for a sure one.
 
     The interval is that of the profile likelihood, widened as if the pairs of a cluster were one. Labels that are wrong
     where the score is unsure (close calls) are no part of the rate. Raises ValueError for no or non-finite scores.
