@@ -59,6 +59,7 @@ def command(
     is written to compare.json there; figures have 95 % intervals over prompts and, from two seeds on, over seeds.
     """
     from simpo.cli.watch import Watch
+    from simpo.report.study import build_page
     from simpo.study.compare import FILE, compare
     from simpo.study.compare_plan import make_plan
 
@@ -76,11 +77,13 @@ def command(
             progress=watch.progress,
         )
         report = compare(plan, cost_steps=cost_steps, listen=watch.event, progress=watch.progress, note=note)
+    page = build_page(out)
     if as_json:
-        print_json({"path": str(out / FILE), **report})
+        print_json({"path": str(out / FILE), "report": str(page), **report})
         return
     print_comparison(report)
     note(f"comparison  {out / FILE}")
+    note(f"report      {page}")
 
 
 def _given(methods: list[str], overrides: list[str]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""`simpo report`: write a run's page again, and print its closing table."""
+"""`simpo report`: write the page of a run, a sweep, a comparison or an audit again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,25 @@ from simpo.cli.output import JsonOption, note, print_json, print_table
 
 
 def command(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="A run folder, the folder of a sweep or a comparison, or an audit's JSON file."),
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Build report.html from a run folder and print the closing table."""
-    from simpo.report.build import build_report
+    """Write the page of a run (and print its closing table), a sweep, a comparison or an audit.
 
-    report = build_report(run)
-    print_summary(run, as_json, {"run": str(run), "report": str(report)})
+    A sweep or comparison that still runs gives a page that says so.
+    """
+    from simpo.report.build import build_report
+    from simpo.report.study import build_page
+
+    page = build_page(path)
+    if page is not None:
+        print_json({"path": str(path), "report": str(page)}) if as_json else note(f"report  {page}")
+        return
+    report = build_report(path)
+    print_summary(path, as_json, {"run": str(path), "report": str(report)})
     if not as_json:
         note(f"report  {report}")
 

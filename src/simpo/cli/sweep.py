@@ -49,6 +49,7 @@ def command(
     """
     from simpo.cli.recipe import recipe_file
     from simpo.cli.watch import Watch
+    from simpo.report.study import build_page
     from simpo.study.sweep import run_sweep
     from simpo.study.sweep_space import load_sweep
 
@@ -63,10 +64,12 @@ def command(
         result = run_sweep(
             sweep, out, storage=storage, study=study, listen=watch.event, progress=watch.progress, note=note
         )
+    page = build_page(out)
     if as_json:
-        print_json({**result, "path": str(out / "sweep.json")})
+        print_json({**result, "path": str(out / "sweep.json"), "report": str(page)})
         return
     _print(result, out)
+    note(f"report {page}")
 
 
 def _print(result: Mapping[str, Any], out: Path) -> None:
