@@ -86,15 +86,24 @@ def run_trial(
     planned = num_steps(recipe, len(prepared.train))
     num_prompts = len({group.row.prompt_id for group in prepared.validation})
 
+    verdict: list[str] = []
+
     def judge(event: Mapping[str, Any]) -> None:
+        """Stop at the checkpoint after a hopeless evaluation: by then the guard has had its say."""
         if event["event"] == "evaluate" and 0 < event["step"] < planned and event["accuracy"] is not None:
             progress = event["step"] / planned
             others = trial.report(round(1000 * progress), event["accuracy"])
-            if progress <= LATEST_STOP and sweep.settings.prune and hopeless(event["accuracy"], others, num_prompts=num_prompts):
-                raise Hopeless(
+            if (
+                sweep.settings.prune
+                and progress <= LATEST_STOP
+                and hopeless(event["accuracy"], others, num_prompts=num_prompts)
+            ):
+                verdict.append(
                     f"stopped at step {event['step']} of {planned}: accuracy {event['accuracy']:.1%}, "
                     f"the best trial had {max(others):.1%} there"
                 )
+        elif event["event"] == "checkpoint" and verdict:
+            raise Hopeless(verdict[-1])
 
     def hear(event: dict[str, Any]) -> None:
         if listen is not None:
