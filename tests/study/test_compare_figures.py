@@ -58,7 +58,7 @@ def test_accuracies_and_differences_by_hand() -> None:
     assert (difference["first"], difference["second"]) == ("a", "b")
     outcomes = [[float(x > 0) + 0.5 * (x == 0) for x in rewards] for rewards in (first, second)]
     expected = paired_difference(
-        *outcomes, ["prompt0"] * 2 + ["prompt1"] * 2 + ["prompt2"] * 2, bounds=(0.0, 1.0)
+        outcomes[0], outcomes[1], ["prompt0"] * 2 + ["prompt1"] * 2 + ["prompt2"] * 2, bounds=(0.0, 1.0)
     )
     assert difference["own"]["value"] == pytest.approx(2.5 / 6)
     assert difference["own"]["low"] == pytest.approx(expected.low)
