@@ -73,7 +73,7 @@ def test_a_near_copy_needs_prompt_and_both_completions() -> None:
     assert findings["near_duplicate"].rows.tolist() == [3]
     (example,) = findings["near_duplicate"].examples
     assert example.other == ranked(0, 1).source
-    assert "rejected 100% alike" in example.detail
+    assert example.detail.endswith("rejected 100.0 %")
     assert findings["near_prompt"].count == 2
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from simpo.audit.compared import Columns, Compared
 from simpo.audit.findings import MAX_EXAMPLES, Finding, Rows
 from simpo.audit.groups import Groups, first_of_group
-from simpo.audit.minhash import I64, NEAR, U32, candidates, overlap, shingle_set, signatures
+from simpo.audit.kinds import percent
+from simpo.audit.minhash import I64, NEAR, PERMUTATIONS, U32, candidates, overlap, shingle_set, signatures
 from simpo.audit.prompts import Prompts
 from simpo.audit.words import part_of
 
@@ -113,7 +114,8 @@ def _near_duplicate(compared: Compared, rows: Rows, partner: dict[int, Alike], g
     examples = []
     for row in rows[:MAX_EXAMPLES].tolist():
         found = partner[row]
-        detail = f"prompt {found.prompt:.0%}, chosen {found.first:.0%}, rejected {found.second:.0%} alike"
+        alike = [percent(share) for share in (found.prompt, found.first, found.second)]
+        detail = f"alike: prompt {alike[0]}, chosen {alike[1]}, rejected {alike[2]}"
         examples.append(compared.witness(row, detail, found.one if row == found.other else found.other))
     return Finding(
         "near_duplicate",
@@ -136,8 +138,8 @@ def _near_contradiction(compared: Compared, against: dict[int, Alike]) -> Findin
     for row in [row for row in rows.tolist() if against[row].other == row][:MAX_EXAMPLES]:
         found = against[row]
         detail = (
-            f"chosen here is rejected there ({found.first:.0%} and {found.second:.0%} alike, "
-            f"prompts {found.prompt:.0%})"
+            "chosen here is rejected there; alike: "
+            f"{percent(found.first)} and {percent(found.second)}, prompts {percent(found.prompt)}"
         )
         examples.append(compared.witness(row, detail, found.one))
     return Finding(
@@ -159,14 +161,10 @@ def _alike(compared: Compared, columns: Columns, coarse: Groups, groups: Groups)
     rows = _worth_comparing(columns, coarse)
     if len(rows) < 2:
         return
-    signed = np.concatenate(
-        [
-            signatures(
-                ["\n".join(compared.completions(row)) for row in rows[start : start + _SIGNED_AT_ONCE]]
-            )
-            for start in range(0, len(rows), _SIGNED_AT_ONCE)
-        ]
-    )
+    signed = np.empty((len(rows), PERMUTATIONS), np.uint8)
+    for start in range(0, len(rows), _SIGNED_AT_ONCE):
+        part = slice(start, start + _SIGNED_AT_ONCE)
+        signed[part] = signatures(["\n".join(compared.completions(row)) for row in rows[part]])
     sets = _CompletionSets(compared)
     blocks, keys = coarse.labels[columns.prompt[rows]], columns.pair_key[rows]
     tested: set[tuple[int, int]] = set()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from simpo.audit.findings import MAX_EXAMPLES, Finding, Severity, Witness
+from simpo.audit.kinds import percent
 from simpo.audit.prompt_index import Match, PromptIndex
 from simpo.audit.prompts import Asked, asked, text_key
 from simpo.audit.quotes import Quotes
@@ -152,7 +153,7 @@ class Leakage:
                 _note(self._asks, self._benchmark, number, pair, found)
             elif quote is not None:
                 at, share = quote
-                detail = f"holds {share:.0%} of a question, word for word"
+                detail = f"holds {percent(share)} of a question, word for word"
                 self._asks.add(number, pair, at, self._benchmark.sources[at], "quoted", detail)
 
     def _leaked_prompts(self) -> Finding:
@@ -235,7 +236,7 @@ def _note(overlap: Overlap, references: _References, number: int, pair: Pair, fo
     """Note what a prompt matches, the best match first."""
     at, alike = found[0]
     same = alike == 1.0
-    detail = "the same prompt" if same else f"nearly the same prompt ({alike:.0%} alike)"
+    detail = "the same prompt" if same else f"nearly the same prompt ({percent(alike)} alike)"
     overlap.add(number, pair, at, references.sources[at], "same" if same else "near", detail)
     overlap.hit.update(dict.fromkeys(number for number, _ in found))
 
