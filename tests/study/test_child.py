@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from simpo.errors import Interrupted, RunFailed
@@ -53,12 +54,9 @@ def test_a_signal_to_us_lets_it_save_its_state(bench: Bench, recipe: Path) -> No
 def test_a_killed_one_is_told_by_its_signal(bench: Bench, recipe: Path) -> None:
     def kill(event: dict[str, object]) -> None:
         if event["event"] == "step":
-            # Its process is our only child.
-            listed = subprocess.run(
-                ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True
-            )
-            children = [line.split()[0] for line in listed.stdout.splitlines() if "simpo.study.child" in line]
-            os.kill(int(children[0]), signal.SIGKILL)
+            children = psutil.Process().children()
+            (trainer,) = [child for child in children if "simpo.study.child" in child.cmdline()]
+            trainer.kill()
 
     with pytest.raises(RunFailed, match=r"killed by SIGKILL \(out of memory\?\)"):
         train_in_child(recipe, listen=kill)
