@@ -48,6 +48,11 @@ def test_errors_and_warnings_with_a_repair_make_the_data_fit_once_they_are_repai
     assert judge(listed[1:], 1000, 900, 1000).title == "Fit to train on once 1 repair is made."
 
 
+def test_labels_that_are_only_suspected_are_a_reason_to_read_and_no_repair() -> None:
+    verdict = judge([finding("suspected_flip", "warning", "drop", 600)], 1000, 900, 1000)
+    assert (verdict.fit, verdict.repairs, verdict.reasons) == ("fit", (), ("suspected_flip: 600.",))
+
+
 def test_an_error_that_nothing_repairs_is_against_training() -> None:
     verdict = judge([finding("labels", "error", rows=5)], 1000, 900, 1000)
     assert (verdict.fit, verdict.against) == ("unfit", ("labels: 5.",))

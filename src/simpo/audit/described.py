@@ -200,6 +200,38 @@ _VOTES: Mapping[str, Described] = {
     ),
 }
 
+_LABELS: Mapping[str, Described] = {
+    "length_bias": Described(
+        "note, warning from 15 points",
+        "how often the longer reply is chosen",
+        "Over pairs of unequal length in characters, with a 95 % interval over prompts; as a curve over the log ratio "
+        "of the lengths, by category, and as the AUC of length alone.",
+        "Skewed: train with a reward that is a mean over tokens, or build with balanced lengths; watch reply lengths.",
+    ),
+    "length_matched": Described(
+        "note",
+        "pairs whose two replies are equally long within 10 %",
+        "By the log ratio of the lengths in characters.",
+        "Measure a model on these alone as well: there, length cannot have decided.",
+    ),
+    "style_bias": Described(
+        "note, warning where style foretells 70 % and all words little more",
+        "how many labels length, style (lists, bold, greetings ...) and all words foretell",
+        "Logistic regressions on the difference of the two replies, cross-validated over prompts; at most 50,000 "
+        "pairs.",
+        "Compare a trained model's held-out accuracy with these: below them it has learnt less than style.",
+    ),
+    "suspected_flip": Described(
+        "note, warning where turned labels can be counted",
+        "labels that stand against what the other pairs teach",
+        "The cross-validated scores of style_bias (and of a model, with `--score-labels`), made into the chance of "
+        "each label to be turned by a mixture of right and turned labels; counted from one half on. From 200 pairs "
+        "on, and counted from 500 on.",
+        "Read the ranked list from the top and correct what is wrong; dropping them unread also drops right labels.",
+        "drop",
+    ),
+}
+
 LEFT_OUT = "Rows that were left out"
 FAMILIES: Mapping[str, Mapping[str, Described]] = {
     LEFT_OUT: _left_out(),
@@ -212,6 +244,7 @@ FAMILIES: Mapping[str, Mapping[str, Described]] = {
     "Scores that the rows carry": _of_table(SCORES),
     "Pairs compared with each other": _COMPARED,
     "Annotators and votes": _VOTES,
+    "Labels": _LABELS,
     "Other files, and a model": _HELD_OUT,
 }
 DESCRIBED: Mapping[str, Described] = {

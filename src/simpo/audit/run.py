@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from typing import Protocol, runtime_checkable
 
 from simpo.audit.findings import SEVERITIES, Check, Finding, Witness
+from simpo.audit.labels import Labels
 from simpo.audit.leakage import Leakage
 from simpo.audit.methods import suited
+from simpo.audit.model_scores import model_scorer
 from simpo.audit.reading import Identity, LeftOut, files_read
 from simpo.audit.reliability import Reliability
 from simpo.audit.repeats import Repeats
@@ -28,6 +30,7 @@ MAX_TEXT, MAX_END = 1200, 400  # characters of each text of an example, and of t
 PROGRESS_EVERY = 1000  # rows
 
 Progress = Callable[[int], None]
+Scored = Callable[[int, int], None]
 
 
 @runtime_checkable
@@ -51,14 +54,18 @@ def audit(
     benchmark: Spec = (),
     model: str | None = None,
     max_length: int | None = None,
+    score_labels: bool = False,
     progress: Progress | None = None,
+    scored: Scored | None = None,
 ) -> Audit:
     """Read some files of pairs once, show each pair to every check, and judge whether they are fit to train on.
 
     The options of reading are those of `simpo.data.read.iter_rows`. held_out: files of pairs the model is measured on;
     benchmark: files of questions. model: a folder, a run or a hub id in whose tokens the pairs are measured, against
-    max_length and the model's own limit. progress is called now and then with the number of rows read so far. Memory
-    grows by some hundred bytes a pair for what the checks keep, and by nothing else.
+    max_length and the model's own limit; with score_labels it also scores the replies of at most 5,000 pairs, which
+    takes minutes to hours, so that suspected labels rest on more than words. progress is called now and then with the
+    number of rows read so far, scored with pairs scored and pairs to score. Memory grows by some hundred bytes a pair
+    for what the checks keep, and by nothing else.
 
     Raises `DataError` for files that cannot be read and where they hold no row, `RecipeError` for an option that is
     none. Rows that cannot be used are findings, however many they are.
@@ -67,7 +74,8 @@ def audit(
     stream = iter_rows(
         spec, limit=limit, format=format, columns=columns, pairing=pairing, min_margin=min_margin
     )
-    checks = _checks(held_out, benchmark, model, max_length)
+    labels = _labels(model, score_labels, scored)
+    checks = _checks(held_out, benchmark, model, max_length, labels)
     left_out, identity = LeftOut(), Identity()
     _show(stream, checks, left_out, identity, progress)
     if not stream.num_rows:
@@ -96,6 +104,7 @@ def audit(
             "benchmark": _named(benchmark),
             "model": model,
             "max_length": max_length,
+            "score_labels": score_labels,
         },
         findings=findings,
         verdict=judge(findings, facts.pairs, facts.prompts, facts.rows_read),
@@ -106,8 +115,10 @@ def audit(
     )
 
 
-def _checks(held_out: Spec, benchmark: Spec, model: str | None, max_length: int | None) -> list[Check]:
-    checks: list[Check] = [TextChecks(), Repeats(), Reliability()]
+def _checks(
+    held_out: Spec, benchmark: Spec, model: str | None, max_length: int | None, labels: Labels
+) -> list[Check]:
+    checks: list[Check] = [TextChecks(), Repeats(), Reliability(), labels]
     if held_out or benchmark:
         checks.append(Leakage(held_out, benchmark))
     if model is not None:
@@ -118,6 +129,14 @@ def _checks(held_out: Spec, benchmark: Spec, model: str | None, max_length: int 
     elif max_length is not None:
         raise RecipeError("max_length has no effect without a model", fix="name the model whose tokens count")
     return checks
+
+
+def _labels(model: str | None, score_labels: bool, scored: Scored | None) -> Labels:
+    if not score_labels:
+        return Labels()
+    if model is None:
+        raise RecipeError("labels are scored by a model", fix="name it with --model")
+    return Labels(model=model_scorer(model, progress=scored))
 
 
 def _show(

@@ -13,6 +13,8 @@ from simpo.data.reasons import NO_PAIR, REASONS
 
 Fit = Literal["fit", "repair", "unfit"]
 MAX_REASONS = 8
+# A repair that needs somebody to read each row first: a build makes it only where it is named.
+JUDGEMENTS = frozenset({"suspected_flip"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,9 @@ def judge(findings: Sequence[Finding], pairs: int, prompts: int, rows_read: int)
     """
     serious = [finding for finding in findings if finding.severity != "note"]
     repairs = tuple(
-        (finding.kind, finding.repair, finding.count) for finding in serious if finding.repair is not None
+        (finding.kind, finding.repair, finding.count)
+        for finding in serious
+        if finding.repair is not None and finding.kind not in JUDGEMENTS
     )
     against = _against(serious, pairs, rows_read)
     reasons = tuple(dict.fromkeys([*against, *(finding.title for finding in serious)]))[:MAX_REASONS]
@@ -72,12 +76,16 @@ def _against(serious: Sequence[Finding], pairs: int, rows_read: int) -> list[str
     if rows_read and broken > LIMITS["max_broken"].value * rows_read:
         found.append(f"{percent(broken / rows_read)} of the rows cannot be used; {LIMITS['max_broken'].why}.")
     found += [finding.title for finding in serious if finding.severity == "error" and finding.repair is None]
-    dropped = len({int(row) for finding in serious if finding.repair == "drop" for row in finding.rows})
+    dropped = len({int(row) for finding in serious if _drops(finding) for row in finding.rows})
     if pairs and dropped > LIMITS["max_dropped"].value * pairs:
         found.append(
             f"The repairs drop {percent(dropped / pairs)} of the pairs; {LIMITS['max_dropped'].why}."
         )
     return found
+
+
+def _drops(finding: Finding) -> bool:
+    return finding.repair == "drop" and finding.kind not in JUDGEMENTS
 
 
 def _lowered(sentence: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from simpo.audit.findings import Finding, Repair
 from simpo.audit.kinds import KINDS
 from simpo.audit.mend import mend
+from simpo.audit.verdict import JUDGEMENTS
 from simpo.records import Pair
 
 Action = Literal["drop", "swap", "mend", "keep"]
@@ -22,6 +23,7 @@ _OTHERS: Mapping[str, Repair] = {
     **dict.fromkeys(COPIES, "drop"),
     "contradiction": "drop",
     "label_against_votes": "swap",
+    "suspected_flip": "drop",
 }
 
 
@@ -36,11 +38,13 @@ class Wanted:
         """The action for each kind, now that it is known what was found.
 
         Advised are the repairs of errors and warnings, which are those that the audit's verdict lists, but for swaps:
-        a label is turned round only where somebody says so.
+        a label is turned round, and a suspected one dropped, only where somebody says so.
         """
         advised: dict[str, Action] = {COPIES[0]: "drop"}
         for finding in findings:
-            if finding.severity != "note" and finding.repair in ("drop", "mend"):
+            if finding.severity == "note" or finding.kind in JUDGEMENTS:
+                continue
+            if finding.repair in ("drop", "mend"):
                 advised[finding.kind] = finding.repair
         merged = {**(advised if self.advised else {}), **self.named}
         return {kind: action for kind, action in merged.items() if action != "keep"}

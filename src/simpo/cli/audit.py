@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -43,6 +43,13 @@ def command(
     max_length: Annotated[
         int | None, typer.Option(min=1, help="Tokens that a pair should fit in; with --model; default 2048.")
     ] = None,
+    score_labels: Annotated[
+        bool,
+        typer.Option(
+            "--score-labels",
+            help="Let --model score up to 5,000 pairs, to tell turned labels; minutes to hours on a CPU.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the audit as JSON to this file.")] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the audit as one page to this file.")
@@ -58,14 +65,7 @@ def command(
     """
     from simpo.audit.run import audit
 
-    with Progress("audit", total=None, unit="rows") as bar:
-        last = 0
-
-        def progress(rows: int) -> None:
-            nonlocal last
-            bar.update(rows, num=rows - last)
-            last = rows
-
+    with Watch() as watch:
         result = audit(
             files,
             format=None if format == "auto" else format,
@@ -77,7 +77,9 @@ def command(
             benchmark=benchmark or (),
             model=model,
             max_length=max_length,
-            progress=progress,
+            score_labels=score_labels,
+            progress=watch.rows,
+            scored=watch.scored,
         )
     if out is not None:
         from simpo.runs.folder import write_json
@@ -98,6 +100,37 @@ def command(
                 note(f"{what:<6} {path}")
     if strict and result.verdict.fit != "fit":
         raise typer.Exit(NOT_FIT_STATUS)
+
+
+class Watch:
+    """How far an audit is, on stderr: rows read, then pairs that a model has scored."""
+
+    def __init__(self) -> None:
+        self._bar = Progress("audit", total=None, unit="rows")
+        self._done = 0
+        self._scores: Progress | None = None
+
+    def __enter__(self) -> Watch:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        (self._scores or self._bar).__exit__(*failure)
+
+    def rows(self, done: int) -> None:
+        """So many rows were read."""
+        self._bar.update(done, num=done - self._done)
+        self._done = done
+
+    def scored(self, done: int, total: int) -> None:
+        """So many pairs of so many were scored."""
+        if self._scores is None:
+            self._bar.__exit__(None, None, None)
+            self._done = 0
+            self._scores = Progress("scoring", total=total, unit="pairs")
+            self._scores.__enter__()
+        self._scores.update(done, num=done - self._done)
+        self._done = done
 
 
 def _reading(
