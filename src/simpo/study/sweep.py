@@ -13,6 +13,7 @@ from typing import Any
 from simpo.errors import Interrupted, RecipeError, RunFailed
 from simpo.evaluate.files import read_evaluation
 from simpo.recipe import LoadedRecipe
+from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder, is_run_folder, storage_errors, write_atomic, write_json
 from simpo.study.align import AFTER, measure_after
 from simpo.study.sweep_rows import Row, choose
@@ -75,7 +76,7 @@ class _Work:
     ) -> None:
         self.sweep, self.out, self.store = sweep, out, store
         self.listen, self.progress, self.note = listen, progress, note
-        self.shared = Shared(sweep.settings, progress)
+        self.shared = Shared(sweep.settings, out, progress)
 
     def to_the_end(self) -> dict[str, Any]:
         """Trial after trial, waiting for other workers where the next ones depend on theirs."""
@@ -134,6 +135,7 @@ class _Work:
         except BaseException:
             self.store.give_back(claim)
             raise
+        self._tell_start(folder)
         self._say(_in_a_line(row))
         self._write("running")
 
@@ -169,6 +171,16 @@ class _Work:
                 where=self.sweep.name,
                 fix="name a data.validation file, and do not sweep what changes how its rows are read",
             )
+
+    def _tell_start(self, folder: Path) -> None:
+        """What the guard of a trial saw before its first step is what the untrained model writes."""
+        start = self.store.info("start")
+        if start is None or "stopped" in start:
+            return
+        events = read_events(RunFolder(folder).events_path)
+        look = next((event for event in events if event["event"] == "guard" and event["step"] == 0), None)
+        figures = look["figures"] if look else {}
+        self.store.tell("start", {**start, **{key: figures.get(key) for key in ("median_chars", "stopped")}})
 
     def _finish(self) -> dict[str, Any]:
         with _one_at_a_time(self.out):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,9 +23,10 @@ from simpo.evaluate.evaluate import choose_prompts
 from simpo.model.load import Policy
 from simpo.model.reference import PrecomputedReference, cache_key
 from simpo.model.score import score_all
-from simpo.model.weights import is_adapter
+from simpo.model.weights import is_adapter, save_weights
 from simpo.recipe import Recipe
 from simpo.records import TokenGroup
+from simpo.runs.folder import storage_errors
 from simpo.study.sweep_space import SweepRecipe
 from simpo.train.accelerator import make_accelerator, matmul_precision, run_scorer
 from simpo.train.prepare import Prepared, Progress, prepare
@@ -55,8 +59,8 @@ class Shared:
     measured: Measured
     start: PrecomputedReference
 
-    def __init__(self, settings: SweepRecipe, progress: Progress | None = None) -> None:
-        self.settings, self.progress = settings, progress
+    def __init__(self, settings: SweepRecipe, out: Path, progress: Progress | None = None) -> None:
+        self.settings, self.out, self.progress = settings, out, progress
         self.seconds = 0.0
         self._key: str | None = None
         self._weights: dict[str, Tensor] | None = None
@@ -86,6 +90,8 @@ class Shared:
         self._weights = None
         self.prepared = prepare(recipe, self.progress)
         policy = self.prepared.policy
+        if policy.merged and recipe.adapter.type != "none":
+            self._keep_base(policy)
         self._model = policy.model
         self._trained = {name: p.requires_grad for name, p in policy.model.named_parameters()}
         self._attention = policy.model.config._attn_implementation
@@ -95,6 +101,21 @@ class Shared:
         self.start = self._score_start(recipe, policy)
         self._key = key
         self.seconds += time.perf_counter() - began
+
+    def _keep_base(self, policy: Policy) -> None:
+        """Write a model that exists in memory alone once, for the adapters of all trials, instead of once a trial."""
+        base = self.out / "base" / policy.hash[:16]
+        if not base.exists():
+            temporary = base.with_name(f".{base.name}.{os.getpid()}")
+            with storage_errors(base):
+                save_weights(policy, temporary)
+                try:
+                    temporary.rename(base)
+                except OSError:  # another worker was as quick, and wrote the same
+                    shutil.rmtree(temporary)
+                    if not base.exists():
+                        raise
+        policy.folder, policy.merged = base, False
 
     def _measured(self, recipe: Recipe) -> Measured:
         validation = self.prepared.validation
