@@ -119,7 +119,30 @@ def test_the_votes_on_a_tie_in_several_rows_are_told_once(tmp_path: Path) -> Non
     assert (stream.num_rows, stream.num_used, stream.num_dropped) == (3, 0, 3)
 
 
-def test_all_rows_of_an_item_count_as_used(tmp_path: Path) -> None:
+def test_rows_of_an_item_whose_replies_are_in_no_pair_are_left_out_in_their_places(tmp_path: Path) -> None:
+    ratings = [("a", True), ("b", False), ("c", True), ("c", False), ("a", True), (" ", False)]
+    rows = [{"prompt": "p", "completion": text, "label": label} for text, label in ratings]
+    stream = iter_rows(lines(tmp_path, rows))
+    outcomes = list(stream)
+    dropped = {one.source.line: (one.reason, one.part) for one in outcomes if isinstance(one, Dropped)}
+    assert dropped == {
+        3: ("rated_both_ways", False), 4: ("rated_both_ways", False), 6: ("empty_answer", False)
+    }  # fmt: skip
+    assert (stream.num_rows, stream.num_used, stream.num_dropped, stream.num_records) == (6, 3, 3, 1)
+
+
+@pytest.mark.parametrize(("pairing", "left_out"), [("best_worst", [2]), ("adjacent", []), ("all", [])])
+def test_a_reply_that_the_pairing_passes_over_is_counted(
+    pairing: Any, left_out: list[int], tmp_path: Path
+) -> None:
+    rows = [{"prompt": "p", "response": f"{score}", "helpfulness": score} for score in (4, 2, 0)]
+    stream = iter_rows(lines(tmp_path, rows), pairing=pairing)
+    dropped = [(one.source.line, one.reason) for one in stream if isinstance(one, Dropped)]
+    assert dropped == [(line, "passed_over") for line in left_out]
+    assert (stream.num_used, stream.num_dropped) == (3 - len(left_out), len(left_out))
+
+
+def test_all_rows_with_opinions_on_an_item_count_as_used(tmp_path: Path) -> None:
     rows = [label("a", "ann", "first"), label("a", "bob", "first"), label("b", "bob", "tie")]
     stream = iter_rows(lines(tmp_path, rows))
     list(stream)

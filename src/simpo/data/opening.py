@@ -20,7 +20,7 @@ from simpo.data.unpack import Digest
 from simpo.errors import DataError
 
 _ROWS_TO_RECOGNISE = 20
-_BAD_ROWS_HELD = 10_000  # with none that is an object among them: this is no file of rows
+_ROWS_HELD = 10_000  # until then, and where none of them is an object this is no file of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ def open_source(
         first.append(numbered)
         if not isinstance(numbered[1], BadRow):
             objects.append(numbered[1])
-        if len(objects) == _ROWS_TO_RECOGNISE:
+        if len(objects) == _ROWS_TO_RECOGNISE or (objects and len(first) >= _ROWS_HELD):
             break
-        if len(first) == _BAD_ROWS_HELD and not objects:
+        if len(first) == _ROWS_HELD:
             raise _no_rows_at_all(first, str(source))
     if columns and objects:
         _check_columns(objects, columns, str(source))

@@ -31,9 +31,13 @@ REASONS = {
     "unranked": "the row compares fewer than two answers",
     "unlabelled": "no annotator compared the answers",
     "unpaired": "the prompt has only good or only bad ratings, so that no two replies can be compared",
+    "rated_both_ways": "the same reply to the same prompt is rated both good and bad",
+    "passed_over": "the pairing compares other replies to the same prompt, which stand in other rows",
 }
 # A whole row that makes no pair: left out and counted, but no reason to stop.
-NO_PAIR = frozenset({"tie", "small_margin", "unranked", "unlabelled", "unpaired"})
+NO_PAIR = frozenset(
+    {"tie", "small_margin", "unranked", "unlabelled", "unpaired", "rated_both_ways", "passed_over"}
+)
 
 TO_UTF8 = "iconv -f LATIN1 -t UTF-8"
 

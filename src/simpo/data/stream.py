@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -75,7 +75,9 @@ class RowStream(Iterator[Row | Dropped]):
     def rows_by_source(self) -> dict[str, int]:
         """How many rows were read of each file or hub id that was opened."""
         starts = [*self._began_at.values(), self.num_rows]
-        return {name: end - begin for name, (begin, end) in zip(self._began_at, pairwise(starts), strict=True)}
+        return {
+            name: end - begin for name, (begin, end) in zip(self._began_at, pairwise(starts), strict=True)
+        }
 
     def __next__(self) -> Row | Dropped:
         return next(self._outcomes)
@@ -174,7 +176,13 @@ class RowStream(Iterator[Row | Dropped]):
             again = BadRow(bad.reason, bad.detail)
             yield from (self._left_out(piece.source, again, _about(piece.row)) for piece in pieces[1:])
             return
-        self.num_used += len(pieces)
+        taken = {text for part in parts if isinstance(part, Parts) for text in part.completions}
+        unused = [(piece, why) for piece in pieces if (why := _unused(piece, taken)) is not None]
+        yield from (self._left_out(piece.source, why, _about(piece.row)) for piece, why in unused)
+        self.num_used += len(pieces) - len(unused)
+        parts = [
+            part for part in parts if isinstance(part, Parts)
+        ]  # the others were told with their own rows
         extra = {
             key: value
             for key, value in _others(entry, first.row, first.tools).items()
@@ -218,6 +226,18 @@ def _with_line(piece: _Piece) -> Ranked:
         for answer in piece.ranked.answers
     )
     return replace(piece.ranked, answers=answers)
+
+
+def _unused(piece: _Piece, taken: Set[str]) -> BadRow | None:
+    """Why the answer that a row brought is not among those taken; None where it is, and for a row with an opinion."""
+    answers = [answer for answer in piece.ranked.answers if answer.score is not None]
+    if not answers or any(answer.text in taken for answer in answers):
+        return None
+    if not answers[0].text.strip():
+        return BadRow("empty_answer", f"{answers[0].where} is empty")
+    if piece.ranked.rated:
+        return BadRow("rated_both_ways", "the reply is rated good here and bad elsewhere, or the reverse")
+    return BadRow("passed_over", "data.pairing compares other replies to this prompt")
 
 
 def _one_sided(pieces: Sequence[_Piece]) -> str:
