@@ -29,6 +29,8 @@ from simpo.train.optimizer import make_optimizer
 from simpo.train.prepare import attach_adapter, prepare
 from simpo.train.step import train_step
 
+PARTS = ("body", "head", "attention")
+
 # What the profiler calls an operation, by what it is for; the first that fits counts.
 KINDS = (
     ("matrix products", ("mm", "addmm", "bmm", "matmul", "linear")),
@@ -105,9 +107,7 @@ def measure(row: BenchRow, model: Path, pairs: int, repeats: int) -> dict[str, A
             "row": row.name,
             "seconds_per_pair": median(seconds) / pairs,
             "tokens_per_pair": work.tokens / pairs,
-            "gflop_per_pair": {
-                "body": work.body / pairs / 1e9, "head": work.head / pairs / 1e9, "attention": work.attention / pairs / 1e9
-            },
+            "gflop_per_pair": {part: getattr(work, part) / pairs / 1e9 for part in PARTS},
             "peak_gflops": median(peaks) / 1e9,
             "fraction_of_peak": median(fractions),
             "fraction_low": fractions[0],
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(
             f"{found['row']}: {found['seconds_per_pair']:.2f} s a pair, {found['tokens_per_pair']:.0f} tokens, "
             f"{sum(gflop.values()):.0f} GFLOP (body {gflop['body']:.0f}, head {gflop['head']:.0f}, attention "
-            f"{gflop['attention']:.0f}); peak {found['peak_gflops']:.0f} GFLOP/s; {found['fraction_of_peak']:.0%} of it "
+            f"{gflop['attention']:.0f}); peak {found['peak_gflops']:.0f} GFLOP/s, {found['fraction_of_peak']:.0%} "
             f"({found['fraction_low']:.0%} to {found['fraction_high']:.0%})"
         )
         print("  " + ", ".join(f"{kind} {share:.0%}" for kind, share in found["shares"].items()), flush=True)

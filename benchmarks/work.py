@@ -39,20 +39,15 @@ def work_of(model: Any, groups: Sequence[TokenGroup]) -> Work:
     config = base.config.get_text_config()
     pack = pack_groups(groups, torch.device("cpu"))
     tokens = pack.layout.num_tokens
-    body = sum(
-        _uses(module) * tokens
-        for name, module in base.named_modules()
-        if _is_linear(module) and module is not head
-    )
+    layers = [
+        module for module in base.modules() if isinstance(module, torch.nn.Linear) and module is not head
+    ]
+    body = sum(_uses(module) * tokens for module in layers)
     trained_head = 6 if head.weight.requires_grad else 4
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     seen = sum(_seen(block) for block in pack.layout.blocks)
     attention = 3 * 4.0 * seen * width * config.num_attention_heads * config.num_hidden_layers
     return Work(body, trained_head * float(head.weight.numel()) * len(pack.rows), attention, tokens)
-
-
-def _is_linear(module: Any) -> bool:
-    return isinstance(module, torch.nn.Linear)
 
 
 def _uses(module: torch.nn.Linear) -> float:
