@@ -63,6 +63,7 @@ class Job:
     method: str = "simpo"
     rounding: str | None = None
     without: tuple[str, ...] = ()
+    device: str = "cpu"
 
     def write(self, path: Path) -> None:
         """Write the job where `read` finds it."""
@@ -83,7 +84,7 @@ class Measured:
     seconds: of each step, from the end of the one before (the first from the start of training), so that batching and
     logging count. tokens_scored: completion tokens in the loss, of each step. tokens_forwarded: what went through the
     model, padding included, of each step. peak_rss_bytes: highest resident memory from the start of training to the end
-    of the last step; process_peak_rss_bytes: loading included.
+    of the last step; process_peak_rss_bytes: loading included. On a GPU both are bytes allocated there.
     """
 
     side: str
@@ -135,6 +136,8 @@ class Meter:
 
     def step_ended(self) -> None:
         """A step ended now."""
+        if gpu() is not None:
+            gpu().synchronize()
         now = time.perf_counter()
         self.seconds.append(now - self._last)
         self.tokens_forwarded.append(self._tokens)
@@ -176,8 +179,20 @@ def versions(side: str) -> dict[str, str]:
     return found
 
 
+def gpu() -> Any:
+    """torch's handle on a GPU that this process uses, or None. torch is not loaded for the question."""
+    torch = sys.modules.get("torch")
+    return (
+        torch.cuda
+        if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+        else None
+    )
+
+
 def peak_rss_bytes() -> int:
     """Highest resident memory of this process since the last reset (where there is no /proc, since its start)."""
+    if gpu() is not None:
+        return int(gpu().max_memory_allocated())
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -192,6 +207,8 @@ def peak_rss_bytes() -> int:
 
 def reset_peak_rss() -> None:
     """Let the peak begin anew at what is resident now."""
+    if gpu() is not None:
+        gpu().reset_peak_memory_stats()
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:  # not Linux, or not permitted: the peak then covers loading too

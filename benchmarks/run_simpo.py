@@ -77,7 +77,7 @@ def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
                 "precision": {"autocast": "bf16", "bf16_matmul": "bf16_matmul"}.get(job.precision, "float32"),
                 "rounding": job.rounding,
                 "scorer": "plain" if "sharing" in job.without else "shared",
-                "device": "cpu",
+                "device": job.device,
             },
         }
     )

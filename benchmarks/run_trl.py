@@ -73,7 +73,7 @@ def config_of(job: Job, setting: Setting, output: str) -> Any:
         adam_beta2=0.999,
         max_grad_norm=1.0,
         bf16=job.precision == "autocast",
-        use_cpu=True,
+        use_cpu=job.device == "cpu",
         logging_first_step=True,
         logging_steps=job.steps + 1,
         save_strategy="no",
