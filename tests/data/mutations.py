@@ -136,7 +136,7 @@ def spoilt(
     packing = rng.choice(("", "", "", "gz", "zst"))
     if packing:
         content = (
-            gzip.compress(content, 1)
+            gzip.compress(content, 1, mtime=0)
             if packing == "gz"
             else bytes(pa.compress(content, "zstd", asbytes=True))
         )

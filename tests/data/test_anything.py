@@ -77,12 +77,12 @@ def test_no_bytes_raise_anything_but_a_data_error(
     prefix: bytes, tail: bytes, name: str, kind: Kind, on_bad_row: OnBadRow, packed: bool
 ) -> None:
     content = prefix + tail
-    read_bytes(gzip.compress(content, 1) if packed else content, name, kind, on_bad_row)
+    read_bytes(gzip.compress(content, 1, mtime=0) if packed else content, name, kind, on_bad_row)
 
 
 def whole_file(kind: str) -> bytes:
     if kind == "gzip":
-        return gzip.compress(f"{LINE}\n{LINE}\n".encode())
+        return gzip.compress(f"{LINE}\n{LINE}\n".encode(), mtime=0)
     if kind == "parquet":
         sink = pa.BufferOutputStream()
         row = {**GOOD, "chosen": [{"role": "assistant", "content": "é"}], "score": 0.5}

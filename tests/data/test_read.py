@@ -30,10 +30,13 @@ from tests.data.written import GOOD, LINE, error_of, put, texts
         ("array.json", f"[\n{LINE},\n{LINE}\n]\n"),
         ("array_on_one_line.json", f"[{LINE}, {LINE}]"),
         ("no_suffix", f"{LINE}\n{LINE}\n"),
-        ("packed.jsonl.gz", gzip.compress(f"{LINE}\n{LINE}\n".encode())),
-        ("packed.json.gz", gzip.compress(f"[{LINE}, {LINE}]".encode())),
-        ("packed_unsaid.jsonl", gzip.compress(f"{LINE}\n{LINE}\n".encode())),
-        ("two_parts.jsonl.gz", gzip.compress(f"{LINE}\n".encode()) + gzip.compress(LINE.encode())),
+        ("packed.jsonl.gz", gzip.compress(f"{LINE}\n{LINE}\n".encode(), mtime=0)),
+        ("packed.json.gz", gzip.compress(f"[{LINE}, {LINE}]".encode(), mtime=0)),
+        ("packed_unsaid.jsonl", gzip.compress(f"{LINE}\n{LINE}\n".encode(), mtime=0)),
+        (
+            "two_parts.jsonl.gz",
+            gzip.compress(f"{LINE}\n".encode(), mtime=0) + gzip.compress(LINE.encode(), mtime=0),
+        ),
     ],
 )
 def test_two_rows_are_read_however_the_file_holds_them(

@@ -122,7 +122,7 @@ def test_no_row_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
     [
         ("a.jsonl", b"", "a.jsonl: the file is empty"),
         ("a.jsonl.gz", b"", "a.jsonl.gz: the file is empty"),
-        ("a.jsonl.gz", gzip.compress(b""), "a.jsonl.gz: the file is empty"),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "a.jsonl.gz: the file is empty"),
         ("a.parquet", b"", "a.parquet: the file is empty"),
         ("a.jsonl", b"\n \r\n\t\n", "a.jsonl: the file holds only blank lines"),
         ("a.jsonl", codecs.BOM_UTF8, "a.jsonl: the file holds only blank lines"),
@@ -137,7 +137,7 @@ def test_no_row_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
          "-t UTF-8 a.jsonl > converted.jsonl"),
         ("a.json", LINE.encode("utf-32"), "a.json: the text is UTF-32, not UTF-8\n  fix: iconv -f UTF-32 "
          "-t UTF-8 a.json > converted.jsonl"),
-        ("a.jsonl.gz", gzip.compress(LINE.encode())[:-9], "a.jsonl.gz: the gzip file is damaged or cut short "
+        ("a.jsonl.gz", gzip.compress(LINE.encode(), mtime=0)[:-9], "a.jsonl.gz: the gzip file is damaged or cut short "
          "(Compressed file ended before the end-of-stream marker was reached)\n  fix: copy or download it again"),
         ("a.jsonl.gz", LINE, "a.jsonl.gz: not gzip, though its name says so (begins with '{\"prompt\": \"')"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd\x04", "a.jsonl.zst: the zstd file is damaged or cut short (Truncated "
@@ -239,7 +239,7 @@ def test_a_value_that_a_table_cannot_give_costs_the_row_that_holds_it(packed: bo
     replies = pa.array([b"fine", b"fine", b"caf\xe9"]).view(pa.string())
     columns = {"prompt": ["a"] * 3, "chosen": replies, "rejected": ["c"] * 3, "time": times}
     content = written(pa.table(columns))
-    path = put(tmp_path, gzip.compress(content) if packed else content, "a.parquet")
+    path = put(tmp_path, gzip.compress(content, mtime=0) if packed else content, "a.parquet")
     dataset = read_rows(path, on_bad_row="drop")
     assert [row.source.line for row in dataset.rows] == [1]
     assert [(row.source.line, row.reason) for row in dataset.dropped] == [

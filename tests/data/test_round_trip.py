@@ -273,7 +273,7 @@ def write(folder: Path, kind: str, rows: list[dict[str, Any]], ensure_ascii: boo
     if kind == ".jsonl":
         path.write_bytes(text.encode())
     elif kind == ".jsonl.gz":
-        path.write_bytes(gzip.compress(text.encode(), 1))
+        path.write_bytes(gzip.compress(text.encode(), 1, mtime=0))
     elif kind == ".json":
         path.write_text(json.dumps(rows, indent=1, ensure_ascii=ensure_ascii), encoding="utf-8", newline="")
     else:

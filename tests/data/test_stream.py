@@ -68,11 +68,11 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
     [
         ("a.jsonl", f"{LINE}\n\n{LINE}\n".encode()),
         ("a.json", f"[{LINE},\n{LINE}]".encode()),
-        ("a.jsonl.gz", gzip.compress(f"{LINE}\n{LINE}".encode())),
+        ("a.jsonl.gz", gzip.compress(f"{LINE}\n{LINE}".encode(), mtime=0)),
         ("a.jsonl.zst", bytes(pa.compress(f"{LINE}\n{LINE}".encode(), codec="zstd", asbytes=True))),
         ("a.csv", b"prompt,chosen,rejected\na,b,c\nd,e,f\n"),
         ("a.parquet", parquet([GOOD] * 2)),
-        ("a.parquet.gz", gzip.compress(parquet([GOOD] * 2))),
+        ("a.parquet.gz", gzip.compress(parquet([GOOD] * 2), mtime=0)),
     ],
 )
 def test_the_hash_of_a_file_is_that_of_its_bytes(name: str, content: bytes, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_memory_does_not_grow_with_the_file(name: str, tmp_path: Path) -> None:
         text = "prompt,chosen,rejected\n" + "".join(f"{','.join(row.values())}\n" for row in rows)
     else:
         text = json.dumps(rows) if name == "a.json" else "\n".join(map(json.dumps, rows))
-    path = put(tmp_path, gzip.compress(text.encode(), 1) if name.endswith(".gz") else text, name)
+    path = put(tmp_path, gzip.compress(text.encode(), 1, mtime=0) if name.endswith(".gz") else text, name)
     del rows, text
     tracemalloc.start()
     try:
