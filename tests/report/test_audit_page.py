@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from simpo.audit.findings import Finding, Witness
+from simpo.audit.findings import Finding, Severity, Witness
 from simpo.audit.run import audit
 from simpo.audit.verdict import judge
 from simpo.errors import DataError
@@ -19,14 +19,15 @@ from simpo.runs.folder import write_json_lines
 from tests.report.page import HOSTILE, Page
 
 SURE = {"value": 0.9, "low": 0.85, "high": 0.94}
-LENGTHS = [[90 + 7 * (number % 50), 60 + 11 * (number % 37)] for number in range(400)]
 
 
 def rows(count: int) -> list[dict[str, str]]:
-    """Pairs of which one in ten has a mark of the chat template in its text, and one in twenty no difference."""
+    """Pairs of many lengths, the longer mostly chosen, of which some have a mark of the chat template in a text."""
     found = []
     for number in range(count):
-        chosen, rejected = f"Order {number} is on its way.", f"I do not know where order {number} is, sorry."
+        polite = f"Order {number} is on its way to you." + " Thank you for waiting." * (1 + number % 5)
+        short = f"No idea where order {number} is." + " Sorry." * (number % 3)
+        chosen, rejected = (polite, short) if number % 7 else (short, polite)
         if number % 10 == 0:
             rejected += "<|im_end|>"
         if number % 20 == 1:
@@ -37,12 +38,12 @@ def rows(count: int) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A real audit of made-up rows, with the findings of annotators and lengths as their checks write them."""
+    """A real audit of made-up rows, with the findings of annotators as their checks write them."""
     folder = tmp_path_factory.mktemp("audit")
-    write_json_lines(folder / "pairs.jsonl", rows(200))
+    write_json_lines(folder / "pairs.jsonl", rows(400))
     result = audit([str(folder / "pairs.jsonl")])
     content: dict[str, Any] = json.loads(json.dumps(result.to_json()))
-    content["findings"] += [finding.to_json() for finding in (*votes(), lengths(), flips())]
+    content["findings"] += [finding.to_json() for finding in (*votes(), flips())]
     return content
 
 
@@ -82,22 +83,6 @@ def votes() -> list[Finding]:
     ]
 
 
-def lengths() -> Finding:
-    """A finding about length with its sample of pairs and its curve."""
-    curve = [
-        {
-            "log_ratio": at / 2,
-            "value": 0.5 + at / 10,
-            "low": 0.4 + at / 10,
-            "high": 0.6 + at / 10,
-            "pairs": 40,
-        }
-        for at in range(-3, 4)
-    ]
-    figures = {"scatter": LENGTHS, "curve": curve, "longer_chosen": {"value": 0.7, "low": 0.66, "high": 0.74}}
-    return Finding("length_bias", "warning", "The longer wins 70.0 %.", "Weigh.", 280, 400, figures=figures)
-
-
 def flips() -> Finding:
     """A finding with suspected labels."""
     example = Witness(
@@ -117,6 +102,10 @@ def page_of(content: Mapping[str, Any], folder: Path) -> Page:
     return Page(folder / "audit.html")
 
 
+def words_of(page: Page) -> str:
+    return page.words.replace("\N{NO-BREAK SPACE}", " ")
+
+
 @pytest.fixture(scope="module")
 def page(audited: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Page:
     return page_of(audited, tmp_path_factory.mktemp("page"))
@@ -125,7 +114,7 @@ def page(audited: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> P
 def test_the_verdict_stands_first_and_every_finding_with_its_action(
     page: Page, audited: dict[str, Any]
 ) -> None:
-    words = page.words.replace("\N{NO-BREAK SPACE}", " ")
+    words = words_of(page)
     assert words.index(audited["verdict"]["title"]) < words.index("What to do next")
     assert {"control_tokens", "identical"} <= {finding["kind"] for finding in audited["findings"]}
     for finding in audited["findings"]:
@@ -142,7 +131,7 @@ def test_findings_stand_by_severity_errors_first(page: Page) -> None:
 
 def test_the_page_has_its_sections_and_charts(page: Page) -> None:
     assert page.sections == ["next", "methods", "findings", "length", "labels", "examples", "data"]
-    assert page.count("svg") == 2 + 3
+    assert page.count("svg") == 3 + 3
     assert "chosen longer, " in page.text and "unanimous" in page.text
 
 
@@ -158,6 +147,54 @@ def test_the_same_audit_gives_the_same_bytes(audited: dict[str, Any], tmp_path: 
 
 def test_differences_are_marked_on_both_sides(page: Page) -> None:
     assert "<mark>old</mark>" in page.source and "<mark>new</mark>" in page.source
+
+
+def suspects(counted: bool) -> Finding:
+    """A ranked list of labels that look turned."""
+    ranked = [
+        {
+            "source": f"pairs.jsonl:{number}",
+            "row": number,
+            "score": -3.0,
+            "model": None,
+            "votes": 3,
+            "margin": 1,
+        }
+        | {
+            "probability": 0.987 if counted else None,
+            "prompt": "Where?",
+            "chosen": "No.",
+            "rejected": "Here.",
+        }
+        for number in range(1, 51)
+    ]
+    figures = {
+        "noise_rate": {"value": 0.04, "low": 0.03, "high": 0.05},
+        "counted": counted,
+        "auc": {"value": 0.91, "low": 0.9, "high": 0.92},
+        "shorter_chosen": {"all": 0.18, "suspected": 0.8 if counted else None, "without_suspected": 0.16},
+        "ranked": ranked,
+    }
+    severity: Severity = "warning" if counted else "note"
+    return Finding("suspected_flip", severity, "Some look turned.", "Read them.", 50, 400, figures=figures)
+
+
+def test_labels_that_look_turned_stand_first_with_how_far_the_list_can_be_trusted(
+    audited: dict[str, Any], tmp_path: Path
+) -> None:
+    others = [
+        each for each in audited["findings"] if each["kind"] not in ("suspected_flip", "label_against_votes")
+    ]
+    told = {counted: [suspects(counted).to_json(), *others] for counted in (True, False)}
+    words = words_of(page_of({**audited, "findings": told[True]}, tmp_path)).split("Examples side by side")[1]
+    assert words.index("suspected flip") < words.index("control tokens")
+    assert words.count("looks turned with probability 98.7 %; 2 of 3 votes for the label as it is") == 6
+    assert "4.0 % (3.0 to 5.0 %)" in words and "80 % of the suspected, 18 % of all" in words
+    words = words_of(page_of({**audited, "findings": told[False]}, tmp_path)).split("Examples side by side")[
+        1
+    ]
+    assert words.index("suspected flip") > words.index("control tokens")
+    assert "cannot be told from these pairs" in words and "looks turned" not in words
 
 
 def test_the_next_commands_read_the_files_as_they_were_read(audited: dict[str, Any], tmp_path: Path) -> None:
@@ -189,7 +226,9 @@ def test_an_audit_that_found_nothing_is_a_short_page(audited: dict[str, Any], tm
     assert "Fit to train on: 500 pairs of 400 prompts." in page.words
 
 
-@pytest.mark.parametrize(("kind", "charts"), [("agreement", 3), ("position_bias", 5), ("length_bias", 3)])
+@pytest.mark.parametrize(
+    ("kind", "charts"), [("agreement", 4), ("position_bias", 6), ("length_bias", 4), ("style_bias", 5)]
+)
 def test_figures_of_another_shape_lose_their_chart_and_not_the_page(
     kind: str, charts: int, audited: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
-from simpo.report.audit_source import CurvePoint, MarginShare
+from simpo.report.audit_source import CurvePoint, LengthBin, MarginShare
 from simpo.report.charts import panel
-from simpo.report.svg import AFTER, BEFORE, INK, MUTED, PAPER, label, theme, to_svg
+from simpo.report.svg import AFTER, BEFORE, INK, MUTED, NEUTRAL, PAPER, label, theme, to_svg
 from simpo.report.words import count, whole
 
 MAX_DOTS = 1500
@@ -70,24 +70,49 @@ def _log_ticks(axes: Axes) -> None:
         axis.set_minor_locator(NullLocator())
 
 
-def win_curve(name: str, points: Sequence[CurvePoint], *, description: str) -> Markup:
-    """How often the longer reply is the chosen one, over how many times as long it is; the band is the interval."""
-    ordered = sorted(points, key=lambda point: point.log_ratio)
+def win_curve(
+    name: str, curve: Sequence[CurvePoint], bins: Sequence[LengthBin], *, description: str
+) -> Markup:
+    """How likely a reply is the chosen one, over how many times as long as the other it is.
+
+    Line and band: fitted, with its interval. Dots: counted, in bins of pairs whose lengths differ alike.
+    """
+    ordered = sorted(curve, key=lambda point: point.log_ratio)
     x = [point.log_ratio for point in ordered]
-    y = [100 * point.value for point in ordered]
-    low = [100 * (point.value if point.low is None else point.low) for point in ordered]
-    high = [100 * (point.value if point.high is None else point.high) for point in ordered]
     with theme():
         figure, axes = panel(WIDTH, 344, left=44)
         axes.axhline(50, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
-        axes.fill_between(x, low, high, color=AFTER, alpha=0.18, linewidth=0)
-        axes.plot(x, y, color=AFTER, marker="o", markersize=6, markeredgecolor=PAPER)
-        axes.set_ylim(min(0.0, *low), 103)
+        axes.fill_between(
+            x, [100 * _low(point) for point in ordered], [100 * _high(point) for point in ordered],
+            color=AFTER, alpha=0.18, linewidth=0,
+        )  # fmt: skip
+        axes.plot(x, [100 * point.value for point in ordered], color=AFTER)
+        for each in bins:
+            axes.plot(
+                [each.log_ratio] * 2, [100 * _low(each), 100 * _high(each)], color=NEUTRAL, linewidth=1.2
+            )
+            axes.plot(
+                [each.log_ratio],
+                [100 * each.value],
+                color=NEUTRAL,
+                marker="o",
+                markersize=6,
+                markeredgecolor=PAPER,
+            )
+        axes.set_ylim(-3, 103)
         axes.yaxis.set_major_locator(MultipleLocator(25))
         _ratio_ticks(axes)
-        axes.set_title("% of pairs in which the first reply is the chosen one", pad=6)
+        axes.set_title("chance that a reply is the chosen one, %", pad=6)
         axes.set_xlabel("times as long as the other reply", loc="right", labelpad=2)
         return to_svg(figure, name, description)
+
+
+def _low(point: CurvePoint | LengthBin) -> float:
+    return point.value if point.low is None else point.low
+
+
+def _high(point: CurvePoint | LengthBin) -> float:
+    return point.value if point.high is None else point.high
 
 
 def _ratio_ticks(axes: Axes) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simpo.report.audit_sections import label_section, length_section
+from simpo.report.audit_length import length_section
+from simpo.report.audit_sections import label_section
 from simpo.report.audit_source import AuditFile
 from simpo.report.audit_views import (
     STATES,

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simpo.report.audit_charts import length_scatter, margin_chart, win_curve
+from simpo.report.audit_charts import margin_chart
 from simpo.report.audit_source import (
     AgreementFigures,
     AnnotatorRow,
     AuditFile,
-    AuditFinding,
-    LengthFigures,
     PositionFigures,
     TurnedFigures,
     figures_of,
 )
-from simpo.report.audit_views import plain_figures, spoken
+from simpo.report.audit_views import spoken
 from simpo.report.estimates import ShareRow, share_chart
 from simpo.report.figures import Chart
 from simpo.report.source import Estimate
 from simpo.report.words import NOTHING, count, number, number_range, percent, percent_range, whole
 
 MAX_ANNOTATORS = 20
-LENGTH_KINDS = ("length_bias", "length")
-CHOSEN_LONGER_OR_NOT = (("after", "chosen longer"), ("before", "rejected longer"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,64 +43,6 @@ class LabelSection:
     charts: tuple[Chart, ...]
     annotators: tuple[AnnotatorView, ...]
     note: str
-
-
-@dataclass(frozen=True, slots=True)
-class LengthSection:
-    """What length alone decides: the finding's sentence, its figures and two charts."""
-
-    title: str
-    action: str
-    facts: tuple[tuple[str, str], ...]
-    charts: tuple[Chart, ...]
-
-
-def length_section(audit: AuditFile) -> LengthSection | None:
-    """The section on length; None where the audit has no finding with lengths."""
-    found = next(_length_findings(audit), None)
-    if found is None:
-        return None
-    finding, figures = found
-    return LengthSection(
-        finding.title,
-        finding.action,
-        tuple(plain_figures(finding.figures)),
-        tuple(_length_charts(figures)),
-    )
-
-
-def _length_findings(audit: AuditFile) -> Iterator[tuple[AuditFinding, LengthFigures]]:
-    for kind in LENGTH_KINDS:
-        figures = figures_of(audit, kind, LengthFigures)
-        for finding in audit.findings:
-            if finding.kind == kind and figures is not None and (figures.scatter or figures.curve):
-                yield finding, figures
-
-
-def _length_charts(figures: LengthFigures) -> Iterator[Chart]:
-    if figures.scatter:
-        longer = sum(chosen > rejected for chosen, rejected in figures.scatter)
-        shorter = sum(chosen < rejected for chosen, rejected in figures.scatter)
-        of = len(figures.scatter)
-        svg = length_scatter(
-            "lengths",
-            figures.scatter,
-            corners=(
-                f"chosen longer, {percent(longer / of, 0)}",
-                f"rejected longer, {percent(shorter / of, 0)}",
-            ),
-            description="Length of the chosen against the rejected completion, one dot a pair",
-        )
-        note = f"{count(of, 'pair')}. On the dashed line both sides are equally long."
-        yield Chart("Length of both sides", svg, CHOSEN_LONGER_OR_NOT, note)
-    if len(figures.curve) > 1:
-        svg = win_curve(
-            "win-curve",
-            figures.curve,
-            description="Share of pairs won, by how many times as long the reply is as the other",
-        )
-        note = "Band: 95 % interval. A flat line at 50 % would mean that length tells nothing."
-        yield Chart("Does length win?", svg, (), note)
 
 
 def label_section(audit: AuditFile) -> LabelSection | None:

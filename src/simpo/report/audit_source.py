@@ -149,21 +149,108 @@ class TurnedFigures(Record):
 
 
 class CurvePoint(Record):
-    """Share of pairs won by the longer reply, in one bin of log length ratio."""
+    """Probability that a reply is the chosen one, at one log ratio of its length to the other's."""
 
     log_ratio: float
     value: float
     low: float | None = None
     high: float | None = None
-    pairs: int = 0
+
+
+class LengthBin(Record):
+    """Share of pairs in which the longer reply wins, in one bin of |log ratio|."""
+
+    log_ratio: float
+    pairs: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class CategoryShare(Record):
+    """The same share in one category."""
+
+    category: str
+    pairs: int
+    value: float
+    low: float | None = None
+    high: float | None = None
 
 
 class LengthFigures(Record):
-    """Figures of a finding about length: a sample of pairs, and how often length wins."""
+    """Figures of the finding `length_bias`."""
 
-    scatter: tuple[tuple[float, float], ...] = ()
+    chosen_longer: Estimate | None = None
+    auc: Estimate | None = None
+    median_chars: Mapping[str, float] = Field(default_factory=dict)
+    bins: tuple[LengthBin, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
-    longer_chosen: Estimate | None = None
+    by_category: tuple[CategoryShare, ...] = ()
+    points: tuple[tuple[float, float], ...] = ()
+
+
+class Predictor(Record):
+    """How often a simple model foretells the label, out of fold."""
+
+    accuracy: Estimate
+    auc: Estimate | None = None
+
+
+class MatchedPredictors(Record):
+    """The same where both replies are equally long."""
+
+    pairs: int
+    length_and_marks: Estimate | None = None
+    all_words: Estimate | None = None
+
+
+class MarkRow(Record):
+    """One mark of style: in how many pairs the sides differ in it, and how often the side with more of it wins."""
+
+    mark: str
+    what: str = ""
+    differs: float
+    pairs: int
+    more_chosen: Estimate | None = None
+
+
+class StyleFigures(Record):
+    """Figures of the finding `style_bias`."""
+
+    predictors: Mapping[str, Predictor]
+    length_matched: MatchedPredictors | None = None
+    marks: tuple[MarkRow, ...] = ()
+
+
+class Suspect(Record):
+    """One pair of the ranked list of labels that look turned."""
+
+    source: str
+    probability: float | None = None
+    score: float | None = None
+    margin: float | None = None
+    votes: int = 0
+    prompt: str | None = None
+    chosen: str
+    rejected: str
+
+
+class ShorterChosen(Record):
+    """Share of pairs with the shorter reply chosen: of all, of the suspected, and of the rest."""
+
+    all: float
+    suspected: float | None = None
+
+
+class FlipFigures(Record):
+    """Figures of the finding `suspected_flip`."""
+
+    noise_rate: Estimate
+    counted: bool
+    accuracy: Estimate | None = None
+    auc: Estimate | None = None
+    shorter_chosen: ShorterChosen | None = None
+    ranked: tuple[Suspect, ...] = ()
 
 
 Figures = TypeVar("Figures", bound=Record)

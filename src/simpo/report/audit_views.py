@@ -13,7 +13,9 @@ from simpo.report.audit_source import (
     AuditExample,
     AuditFile,
     AuditFinding,
+    FlipFigures,
     LengthFigures,
+    Suspect,
     figures_of,
 )
 from simpo.report.diff import Difference, difference
@@ -42,8 +44,11 @@ SECTIONS = {
     "position_bias": "labels",
     "order_turns_verdict": "labels",
     "length_bias": "length",
+    "style_bias": "length",
+    "length_matched": "length",
 }
 RECIPES = {"simpo": "simpo-lora", "dpo": "dpo", "dpo-norm": "dpo-norm"}
+SUSPECTED = "suspected_flip"
 MAX_PLACES = 3
 MAX_NAMED = 8
 MAX_SHOWN = 3
@@ -101,6 +106,7 @@ class ExampleGroup:
     severity: str
     title: str
     examples: tuple[ExampleView, ...]
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +149,8 @@ def tiles(audit: AuditFile) -> list[Tile]:
 def _measured_tiles(audit: AuditFile) -> Iterator[Tile]:
     """What was measured on the whole: how often the longer reply won, how far the annotators agree."""
     length = figures_of(audit, "length_bias", LengthFigures)
-    if length is not None and length.longer_chosen is not None:
-        longer = length.longer_chosen
+    if length is not None and length.chosen_longer is not None:
+        longer = length.chosen_longer
         note = percent_range(longer.low, longer.high)
         yield Tile("Longer reply chosen", percent(longer.value), note)
     agreement = figures_of(audit, "agreement", AgreementFigures)
@@ -183,7 +189,7 @@ def _finding_view(finding: AuditFinding, has_examples: bool, one_file: bool) -> 
         width=100 * min(max(finding.share, 0.0), 1.0),
         repair=finding.repair or "",
         places=places,
-        figures=[] if finding.kind in SECTIONS else plain_figures(finding.figures),
+        figures=[] if finding.kind in (*SECTIONS, SUSPECTED) else plain_figures(finding.figures),
         has_examples=has_examples,
         section=SECTIONS.get(finding.kind, ""),
     )
@@ -237,31 +243,79 @@ def _figure(name: str, value: Any) -> str:
 
 
 def example_groups(audit: AuditFile) -> list[ExampleGroup]:
-    """Findings whose examples have both texts: errors and warnings, and what is suspected of wrong labels, first."""
+    """Pairs to look at: labels that look wrong first, then the examples of errors, of warnings, of notes."""
     groups: list[ExampleGroup] = []
     total, one_file = 0, len(audit.data.files) < 2
     for finding in sorted(audit.findings, key=_looked_at_first):
-        readable = [
-            each for each in finding.examples if each.chosen is not None and each.rejected is not None
-        ]
         limit = min(_examples_wanted(finding), MAX_EXAMPLES - total)
+        flips = figures_of(audit, finding.kind, FlipFigures) if finding.kind == SUSPECTED else None
+        shown = list(map(_suspect, flips.ranked)) if flips else list(finding.examples)
+        readable = [each for each in shown if each.chosen is not None and each.rejected is not None]
         if not readable or limit <= 0:
             continue
         examples = tuple(_example(each, one_file) for each in readable[:limit])
         total += len(examples)
-        anchor = _anchor(finding.kind)
-        groups.append(ExampleGroup(anchor, finding.kind, finding.severity, finding.title, examples))
+        facts = tuple(_flip_facts(flips)) if flips else ()
+        groups.append(
+            ExampleGroup(
+                _anchor(finding.kind), finding.kind, finding.severity, finding.title, examples, facts
+            )
+        )
     return groups
 
 
+def _suspect(suspect: Suspect) -> AuditExample:
+    """One suspected label as an example, with why it is suspected."""
+    words = (
+        [f"looks turned with probability {percent(suspect.probability)}"]
+        if suspect.probability is not None
+        else []
+    )
+    if suspect.votes:
+        agree = f"{general((suspect.votes + (suspect.margin or 0)) / 2)} of {count(suspect.votes, 'vote')}"
+        words.append(f"{agree} for the label as it is")
+    return AuditExample(
+        source=suspect.source,
+        detail="; ".join(words),
+        prompt=suspect.prompt,
+        chosen=suspect.chosen,
+        rejected=suspect.rejected,
+    )
+
+
+def _flip_facts(flips: FlipFigures) -> Iterator[tuple[str, str]]:
+    """How far the list of suspects can be trusted."""
+    rate = flips.noise_rate
+    yield (
+        "labels that look turned at random",
+        (
+            f"{percent(rate.value)} ({percent_range(rate.low, rate.high)})"
+            if flips.counted
+            else "cannot be told from these pairs"
+        ),
+    )
+    if flips.auc is not None:
+        yield (
+            "AUC of the scores, out of fold",
+            f"{number(flips.auc.value)} ({number_range(flips.auc.low, flips.auc.high)})",
+        )
+    shorter = flips.shorter_chosen
+    if shorter is not None and shorter.suspected is not None:
+        yield (
+            "shorter reply chosen",
+            f"{percent(shorter.suspected, 0)} of the suspected, {percent(shorter.all, 0)} of all",
+        )
+
+
 def _examples_wanted(finding: AuditFinding) -> int:
-    if finding.repair == "swap":
+    if finding.repair == "swap" or finding.kind == SUSPECTED:
         return MAX_SUSPECTS
     return MAX_OF_NOTES if finding.severity == "note" else MAX_SHOWN
 
 
 def _looked_at_first(finding: AuditFinding) -> tuple[bool, int]:
-    return finding.repair != "swap", SEVERITIES.index(finding.severity)
+    wrong_labels = finding.repair == "swap" or (finding.kind == SUSPECTED and finding.severity != "note")
+    return not wrong_labels, SEVERITIES.index(finding.severity)
 
 
 def _example(example: AuditExample, one_file: bool) -> ExampleView:
