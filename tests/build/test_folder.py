@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from simpo.build.recipe import load_build
+from simpo.build.run import build
 from simpo.data.version import check_version
-from simpo.errors import DataError, RecipeError
+from simpo.errors import DataError, RecipeError, RunFailed
 from tests.build.made import built, pair, pairs, write_rows
+from tests.runs.limits import file_limit
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ run.build(load_build(None, {"output": out, "data.files": [file]}).recipe)
 """
 
 
-@pytest.mark.parametrize("stage", ["_make", "_write", "_write_papers"])
+@pytest.mark.parametrize("stage", ["_make", "_write", "write_papers"])
 def test_a_build_killed_on_the_way_leaves_nothing_under_the_name_and_the_next_one_sweeps(
     stage: str, many: Path, tmp_path: Path
 ) -> None:
@@ -63,3 +66,27 @@ def test_a_build_killed_on_the_way_leaves_nothing_under_the_name_and_the_next_on
     (tmp_path / ".v.77-notes").mkdir()  # without a lock it is somebody else's
     version = built(out, many)
     assert sorted(os.listdir(tmp_path)) == [".v.77-notes", "v"] and check_version(version) == []
+
+
+@pytest.mark.parametrize(("num_bytes", "fix"), [(20_000, "TMPDIR"), (120_000, "build again")])
+def test_a_full_disk_leaves_nothing_and_says_what_to_do(
+    num_bytes: int, fix: str, many: Path, tmp_path: Path
+) -> None:
+    """Where the audit sets texts aside, and beside the version."""
+    with file_limit(num_bytes), pytest.raises(RunFailed, match="nothing half-written was kept") as caught:
+        built(tmp_path / "v", many)
+    assert fix in str(caught.value.fix)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_changes_between_the_two_readings_is_refused(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", pairs(30))
+    recipe = load_build(None, {"output": str(tmp_path / "v"), "data.files": [str(path)]}).recipe
+
+    def change(stage: str) -> None:
+        if stage.startswith("repairing"):
+            path.write_text(path.read_text().replace("on its way", "on the way"))
+
+    with pytest.raises(DataError, match="changed while it was read") as caught:
+        build(recipe, change)
+    assert caught.value.where == str(path) and os.listdir(tmp_path) == ["rows.jsonl"]

@@ -136,28 +136,23 @@ def _writable(pair: Pair) -> bool:
     return True
 
 
-def drop_kept(
-    numbers: Sequence[int],
-    kind: str,
-    kept: Kept,
-    names: Sequence[str],
-    tallies: Tallies,
-    listed: RepairList,
-    detail: str = "",
-) -> None:
-    """Count and list pairs that a later stage leaves out, by their numbers among the kept."""
-    ids = kept.id
-    for number in numbers:
-        file, line = kept.place(number)
-        tallies.pairs_dropped[kind] += 1
-        listed.add(
-            f"{names[file]}:{line}",
-            kind,
-            "drop",
-            before=f"{int(ids[number]):016x}",
-            after=None,
-            detail=detail,
-        )
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Where pairs are counted and listed that a later stage leaves out; `names` of the files they came from."""
+
+    kept: Kept
+    names: Sequence[str]
+    tallies: Tallies
+    listed: RepairList
+
+    def drop(self, numbers: Sequence[int], kind: str) -> None:
+        """Count and list pairs by their numbers among the kept."""
+        ids = self.kept.id
+        for number in numbers:
+            file, line = self.kept.place(number)
+            self.tallies.pairs_dropped[kind] += 1
+            before = f"{int(ids[number]):016x}"
+            self.listed.add(f"{self.names[file]}:{line}", kind, "drop", before=before, after=None)
 
 
 def require_unchanged(before: Mapping[Path, str], after: Mapping[Path, str]) -> None:
@@ -169,4 +164,4 @@ def require_unchanged(before: Mapping[Path, str], after: Mapping[Path, str]) -> 
             )
 
 
-__all__ = ["RepairList", "Tallies", "drop_kept", "keep_pairs", "require_unchanged"]
+__all__ = ["Leaving", "RepairList", "Tallies", "keep_pairs", "require_unchanged"]

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from simpo.data.formats_own import has_tools, version_row
 from simpo.records import Message, Pair, Source
 
-PAIRS_A_BUCKET = 25_000
-MAX_BUCKETS = 200  # files open at once
+PAIRS_A_BUCKET = 5_000
+MAX_BUCKETS = 400  # files open at once
 
 
 class Kept:

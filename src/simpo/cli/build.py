@@ -126,6 +126,17 @@ def print_version(version: Any) -> None:
     print_table(("stage", "count", ""), rows)
     for line in _remarks(manifest):
         print_text(line)
+    print_text(f"audit of the training pairs: {_verdict(version)}")
+
+
+def _verdict(version: Any) -> str:
+    import json
+
+    try:
+        audits = json.loads((version.path / "audit.json").read_text(encoding="utf-8"))
+        return str(audits["result"]["verdict"]["title"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"audit.json cannot be read; `simpo data verify {version.path}` says more"
 
 
 def _remarks(manifest: Any) -> list[str]:
