@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from simpo.data.render import Renderer, begins_with_two_bos
-from simpo.records import Dropped, Example, Message, Row, TokenGroup
+from simpo.records import Dropped, Example, Row, TokenGroup
 
 MAX_COMPARED = 200  # rows that are rendered a second time by the tokenizer itself
 
@@ -132,11 +132,12 @@ def _check_controls(row: Row, renderer: Renderer) -> Check:
 def _probe(row: Row, renderer: Renderer, words: Sequence[str]) -> TokenGroup | Dropped:
     """The row with these words in its last turn and in its reply."""
     last = row.prompt[-1]
-    prompt = (*row.prompt[:-1], Message(last.role, f"What do {' and '.join(words)} mean?"))
+    prompt = (*row.prompt[:-1], replace(last, content=f"What do {' and '.join(words)} mean?"))
     probing = Renderer(
         renderer.tokenizer, stop_ids=renderer.stop_ids, template=renderer.template.name, max_length=2**31
     )
-    return probing.render(Example(prompt, f"They are {' or '.join(words)}, which is text.", row.source))
+    reply = f"They are {' or '.join(words)}, which is text."
+    return probing.render(Example(prompt, reply, row.source, tools=row.tools))
 
 
 def _count(group: TokenGroup, renderer: Renderer) -> int:
