@@ -169,6 +169,15 @@ def test_where_every_trial_collapses_the_sweep_fails_and_tells(toy: Toy) -> None
     assert [each["status"] for each in table["trials"]] == ["collapsed", "collapsed"]
 
 
+def test_a_folder_that_holds_something_else_is_refused(toy: Toy) -> None:
+    sweep = load_sweep(toy.recipe())
+    for out in (toy.folder, toy.folder / "sweep.yaml"):
+        before = sorted(toy.folder.iterdir())
+        with pytest.raises(RecipeError) as error:
+            run_sweep(sweep, out)
+        assert error.value.exit_status == 2 and sorted(toy.folder.iterdir()) == before
+
+
 def test_trials_on_a_merged_parent_share_one_base(toy: Toy) -> None:
     recipe = {
         "output": str(toy.folder / "parent"),

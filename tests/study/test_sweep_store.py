@@ -152,7 +152,13 @@ def test_accuracies_on_the_way_are_told_to_the_others(url: str) -> None:
 
 
 def test_another_sweep_in_the_same_place_is_refused(url: str, tmp_path: Path) -> None:
-    Store(url, "sweep").begin(load_sweep(written(tmp_path, {"method.beta": [2, 5]})))
+    store = Store(url, "sweep")
+    store.begin(load_sweep(written(tmp_path, {"method.beta": [3]})))
+    store.ensure({"beta-3": {"method.beta": 3.0}})
+    store.begin(load_sweep(written(tmp_path, {"method.beta": [2, 5]})))
+    assert store.rows() == [], "of the first nothing had been tried"
+    store.ensure(SETTINGS)
+    assert store.claim() is not None
     Store(url, "sweep").begin(load_sweep(written(tmp_path, {"method.beta": [2, 5]})))
     with pytest.raises(RecipeError, match="begun with another recipe or other ranges"):
         Store(url, "sweep").begin(load_sweep(written(tmp_path, {"method.beta": [2, 6]})))

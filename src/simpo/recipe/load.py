@@ -201,6 +201,12 @@ def _first_error(
         where = "--set"
     elif key in lines:
         where = f"{where}:{lines[key]}"
+    if key == "sweep":
+        return RecipeError(
+            "a sweep section has an effect in `simpo sweep` alone",
+            where=where,
+            fix="run that, or remove the section",
+        )
     if first["type"] == "extra_forbidden":
         near = suggest(key, [*known_keys(model), *model.model_fields])
         fix = f"did you mean {near}?" if near else f"{listed} lists every key"

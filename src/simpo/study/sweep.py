@@ -27,6 +27,7 @@ from simpo.train.loop import Listener
 from simpo.train.prepare import Progress
 
 POLL_S = 2.0
+MARK = ".sweep"  # held by the one worker that plans or finishes; its being there says whose folder this is
 _INFO = ("created", "data", "start", "test", "shared_seconds", "clusters", "held_out")
 
 Note = Callable[[str], None]
@@ -51,6 +52,7 @@ def run_sweep(
     Raises RecipeError where `out` or the storage holds another sweep, Interrupted when the user stops it, RunFailed
     where no trial came to its end or the disk or the storage fails; whatever befalls one setting alone is in its row.
     """
+    _require_own(out)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with storage_failures(str(out)):
@@ -60,6 +62,20 @@ def run_sweep(
             if store.info("created") is None:
                 store.tell("created", datetime.now(UTC).isoformat(timespec="seconds"))
         return _Work(sweep, out, store, listen, progress, note).to_the_end()
+
+
+def _require_own(out: Path) -> None:
+    """RecipeError for a path that is no folder, or one that holds something else than a sweep."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise RecipeError("not a folder", where=str(out), fix="choose another --out")
+    if any(out.iterdir()) and not (out / MARK).exists():
+        raise RecipeError(
+            "the folder holds something else than a sweep; nothing was changed",
+            where=str(out),
+            fix="choose another --out",
+        )
 
 
 class _Work:
@@ -237,7 +253,7 @@ class _Work:
 @contextmanager
 def _one_at_a_time(out: Path) -> Iterator[None]:
     """Let one process at a time plan or finish in this folder."""
-    with storage_errors(out), (out / ".lock").open("a") as file:
+    with storage_errors(out), (out / MARK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

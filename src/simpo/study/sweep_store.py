@@ -72,9 +72,17 @@ class Store:
         self.storage.set_study_user_attr(self.study_id, key, value)
 
     def begin(self, sweep: Sweep) -> None:
-        """Write down what this sweep is; RecipeError where the storage holds another one under its name."""
+        """Write down what this sweep is; RecipeError where the storage holds another one under its name.
+
+        One of which nothing was tried yet makes way: a first call that failed leaves no trace.
+        """
         there, own = self.info("fingerprint"), sweep.fingerprint()
-        if there is None:
+        tried = [row for row in self.rows() if row.status != "waiting"]
+        if there != own and not tried:
+            for trial in self._live().values():
+                self.give_back(Claim(trial._trial_id, trial.number, trial.user_attrs["name"], {}))
+            for key in self.storage.get_study_user_attrs(self.study_id):
+                self.tell(key, None)
             self.tell("fingerprint", own)
         elif there != own:
             raise RecipeError(
