@@ -3,7 +3,7 @@
     python -m benchmarks.guard --model RUN_OR_FOLDER --data HARBOR --out DIR [--only NAME ...]
 
 Each case trains to its end with a guard that watches and stops nothing. What became of it is then judged without the
-guard: replies of up to 384 tokens to 24 test prompts, which the guard never saw. A case counts as collapsed where most
+guard: replies of up to 192 tokens to 12 test prompts, which the guard never saw. A case counts as collapsed where most
 of these loop, or most no longer end though most did at the start; as whole where under a quarter more than at the start
 do either; as damaged in between. DIR gets one folder a case and `guard.jsonl`; cases in it are not run again.
 """
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-NUM_TEST_PROMPTS, TEST_TOKENS = 24, 384
+NUM_TEST_PROMPTS, TEST_TOKENS = 12, 192
 LORA, FULL = {"type": "lora", "r": 16}, {"type": "none"}
 
 
@@ -41,25 +41,25 @@ CASES = (
     _case("lora-5e-4-beta-10", LORA, 5e-4, beta=10.0, gamma=0.3),
     _case("full-1e-4", FULL, 1e-4),
     _case("full-1e-6", FULL, 1e-6),
-    _case("lora-1e-3-gamma-5", LORA, 1e-3, gamma=5.0),
+    _case("lora-2e-3-gamma-5", LORA, 2e-3, gamma=5.0),
     _case("dpo-2e-4", LORA, 2e-4, "dpo"),
-    _case("lora-5e-4-10-epochs", LORA, 5e-4, epochs=10, limit=48),
-    _case("lora-1e-4-3-epochs", LORA, 1e-4, epochs=3, limit=64),
-    _case("lora-1e-3", LORA, 1e-3),
+    _case("lora-1e-3-10-epochs", LORA, 1e-3, epochs=10, limit=10),
+    _case("lora-1e-4-3-epochs", LORA, 1e-4, epochs=3, limit=24),
+    _case("lora-2e-3", LORA, 2e-3),
     _case("lora-2e-4-seed-1", LORA, 2e-4, seed=1),
     _case("lora-1", LORA, 1.0),
     _case("full-3e-6", FULL, 3e-6),
-    _case("full-2e-5", FULL, 2e-5),
+    _case("full-3e-5", FULL, 3e-5),
     _case("dpo-norm-2e-4", LORA, 2e-4, "dpo_norm"),
-    _case("lora-1e-3-beta-0.1", LORA, 1e-3, beta=0.1),
+    _case("lora-2e-3-beta-0.1", LORA, 2e-3, beta=0.1),
     _case("orpo-2e-4", LORA, 2e-4, "orpo"),
-    _case("lora-5e-4-gamma-5", LORA, 5e-4, gamma=5.0),
-    _case("lora-1e-4", LORA, 1e-4),
     _case("dpo-5e-3", LORA, 5e-3, "dpo"),
     _case("simper-1e-4", LORA, 1e-4, "simper"),
-    _case("lora-2e-3", LORA, 2e-3),
+    _case("lora-1e-3", LORA, 1e-3),
     _case("ipo-1e-4", LORA, 1e-4, "ipo"),
-    _case("full-1e-5-gamma-5", FULL, 1e-5, gamma=5.0),
+    _case("full-1e-4-gamma-5", FULL, 1e-4, gamma=5.0),
+    _case("lora-5e-4", LORA, 5e-4),
+    _case("lora-1e-4", LORA, 1e-4),
 )
 
 
@@ -96,7 +96,7 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
 
     shutil.rmtree(folder, ignore_errors=True)
     settings = dict(case["train"])
-    limit = settings.pop("limit", 192)
+    limit = settings.pop("limit", 64)
     full = case["adapter"]["type"] == "none"
     recipe = resolve_recipe(
         {
@@ -107,20 +107,21 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
                 "train": str(data / "pairs_train.jsonl"),
                 "validation": str(data / "pairs_validation.jsonl"),
                 "limit": limit,
-                "limit_validation": 24,
-                "max_length": 512,
+                "limit_validation": 12,
+                "max_length": 256,
                 "on_bad_row": "drop",
             },
             "method": case["method"],
             "train": {
                 "lr": case["lr"],
-                "batch_size": 8,
+                "batch_size": 4,
                 "micro_batch_size": 4,
                 "evaluate_every": 8,
                 "precision": "bf16_matmul" if full else "float32",
                 **settings,
             },
-            "guard": {"stop_on_collapse": False},
+            "evaluate": {"batch_size": 12},
+            "guard": {"stop_on_collapse": False, "max_new_tokens": 96},
         }
     )
     started, failure = time.perf_counter(), None
@@ -138,11 +139,19 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
         "evaluations": [event for event in events if event["event"] == "evaluate"],
         "step_seconds": sum(event["seconds"] for event in events if event["event"] == "step"),
     }
-    before = test_figures(recipe.recipe, model, data)
+    before = start_figures(recipe.recipe, model, data, folder.parent / "start.json")
     after = None if failure else test_figures(recipe.recipe, str(newest(folder)), data)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     shutil.rmtree(folder / "base", ignore_errors=True)
     return {**row, "before": before, "after": after, "truth": truth(before, after)}
+
+
+def start_figures(recipe: Any, model: str, data: Path, kept: Path) -> dict[str, float]:
+    """What the untrained model writes to the test prompts: the same for all cases."""
+    if not kept.exists():
+        kept.write_text(json.dumps(test_figures(recipe, model, data)), encoding="utf-8")
+    found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
 
 
 def newest(folder: Path) -> Path:

@@ -29,7 +29,7 @@ def command(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Pairs with the validation prompts in other words, to tell learning by heart.",
+            help="Held-out pairs with their prompts in other words, to tell learning by heart.",
         ),
     ] = None,
     storage: Annotated[

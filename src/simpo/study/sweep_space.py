@@ -58,7 +58,7 @@ class SweepRecipe(Section):
     seed: int = Field(0, ge=0, description="Seed of `tpe`.")
     paraphrases: str | None = Field(
         None,
-        description="Pairs with the validation prompts in other words: accuracy on them tells learning by heart.",
+        description="Held-out pairs with their prompts in other words: accuracy on them tells learning by heart.",
     )
 
 

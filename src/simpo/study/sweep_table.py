@@ -96,7 +96,7 @@ def notes(sweep: Sweep, rows: Sequence[Row], choice: Choice | None, known: Known
         and other["high"] < best["value"]
     ):
         found.append(
-            f"On the same prompts in other words its accuracy is {other['value']:.1%}: it knows the wording, not the "
+            f"On paraphrased prompts its accuracy is {other['value']:.1%}: it knows the wording, not the "
             "matter."
         )
     prompts = (known.get("data") or {}).get("num_prompts") or 0

@@ -42,8 +42,10 @@ class Hopeless(Interrupted):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is to be tried, where its run lies, and how it hears of the others: `report` takes thousandths of the steps
-    and an accuracy, and gives the accuracies of the others at that point."""
+    """What is to be tried, and where its run lies.
+
+    report: tells the others an accuracy at a point, in thousandths of the steps, and returns theirs at that point.
+    """
 
     name: str
     settings: Mapping[str, Any]
