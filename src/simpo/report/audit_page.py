@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from simpo.report.audit_length import length_section
+from simpo.report.audit_next import data_facts, left_out, next_steps
 from simpo.report.audit_sections import label_section
 from simpo.report.audit_source import AuditFile
 from simpo.report.audit_views import (
     STATES,
     SUITS,
-    data_facts,
     example_groups,
     findings_by_severity,
-    left_out,
-    next_steps,
     spoken,
     tiles,
 )

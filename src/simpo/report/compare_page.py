@@ -14,18 +14,15 @@ from simpo.report.compare_figures import (
     length_chart,
     win_chart,
 )
+from simpo.report.compare_runs import data_facts, run_rows, samples, setting_rows
 from simpo.report.compare_source import CompareFile, CompareVerdict
 from simpo.report.compare_views import (
     STRENGTH,
     cost_table,
-    data_facts,
     models,
     overview,
     pair_rows,
     regression_table,
-    run_rows,
-    samples,
-    setting_rows,
 )
 from simpo.report.pages import render, write_page
 from simpo.report.source import parsed
