@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, sparse
 
-from simpo.audit.features import MARKS, NUM_BUCKETS, TEXTURE, Hasher, PromptWords, marks, texture
+from simpo.audit.features import MARKS, NUM_BUCKETS, TEXTURE, Floats32, Hasher, PromptWords, marks, texture
 from simpo.core.intervals import Floats
 from simpo.core.ranking import fit_pairs
 from simpo.records import Pair
@@ -38,8 +39,7 @@ def extract(pairs: Iterable[Pair]) -> PairFeatures:
     hasher = Hasher()
     marked: list[list[float]] = []
     textured: list[list[float]] = []
-    buckets: list[npt.NDArray[np.int32]] = []
-    values: list[npt.NDArray[np.float32]] = []
+    buckets, values, ends = array("i"), array("f"), array("i", [0])
     for pair in pairs:
         prompt = PromptWords.of(pair.prompt)
         marked.append(_less(np.log1p(marks(pair.chosen)), np.log1p(marks(pair.rejected))))
@@ -47,19 +47,25 @@ def extract(pairs: Iterable[Pair]) -> PairFeatures:
             _less(np.array(texture(pair.chosen, prompt)), np.array(texture(pair.rejected, prompt)))
         )
         own_buckets, own_values = hasher.difference(pair.chosen, pair.rejected)
-        buckets.append(own_buckets)
-        values.append(own_values)
-    ends = np.concatenate([[0], np.cumsum([len(own) for own in buckets])])
-    words = sparse.csr_matrix(
-        (np.concatenate(values), np.concatenate(buckets), ends), shape=(len(buckets), NUM_BUCKETS)
-    )
-    texture_matrix = np.array(textured).reshape(-1, len(TEXTURE))
+        buckets.frombytes(own_buckets.tobytes())
+        values.frombytes(own_values.tobytes())
+        ends.append(len(buckets))
+    by_name = np.array(textured).reshape(-1, len(TEXTURE))
     return PairFeatures(
-        texture_matrix[:, TEXTURE.index("length")],
+        by_name[:, TEXTURE.index("length")],
         np.array(marked).reshape(-1, len(MARKS)),
-        texture_matrix,
-        words,
+        by_name,
+        _words(np.frombuffer(buckets, np.int32), np.frombuffer(values, np.float32), np.array(ends, np.int32)),
     )
+
+
+def _words(
+    buckets: npt.NDArray[np.int32], values: Floats32, ends: npt.NDArray[np.int32]
+) -> sparse.csr_matrix:
+    """The matrix of words, with a column for each bucket that occurs."""
+    used = np.bincount(buckets, minlength=NUM_BUCKETS) > 0
+    columns = (np.cumsum(used) - 1).astype(np.int32)
+    return sparse.csr_matrix((values, columns[buckets], ends), shape=(len(ends) - 1, int(used.sum())))
 
 
 def _less(first: Floats, second: Floats) -> list[float]:
@@ -89,17 +95,14 @@ def scores_of_texts(
 ) -> Floats:
     """[N] log-odds by words, marks and texture together, out of fold. extra: [N, K] more differences, if any."""
     columns = [features.marks, features.texture] + ([] if extra is None else [extra])
-    dense = DENSE_SCALE * _scaled(np.column_stack(columns))
-    used = np.unique(features.words.indices)
-    matrix = sparse.hstack(
-        [features.words[:, used], sparse.csr_matrix(dense)], format="csr", dtype=np.float32
-    )
-    scores = np.zeros(matrix.shape[0])
+    dense = (DENSE_SCALE * _scaled(np.column_stack(columns))).astype(np.float32)
+    scores = np.zeros(len(dense))
     for fold in np.unique(folds):
         held = folds == fold
         if held.all():
             return scores
-        scores[held] = matrix[held] @ _fit(matrix[~held]).astype(np.float32)
+        by_word, by_column = _fit(features.words, dense, ~held)
+        scores[held] = features.words[held] @ by_word + dense[held] @ by_column
     return scores
 
 
@@ -109,21 +112,25 @@ def _scaled(columns: Floats) -> Floats:
     return np.asarray(columns / np.where(size > 0, size, 1.0), dtype=np.float64)
 
 
-def _fit(matrix: sparse.csr_matrix) -> Floats:
-    """The weights of the logistic model of pairs with a ridge. Begun at zero: another fold's saw what is held out."""
-    transposed = matrix.T.tocsr()
+def _fit(words: sparse.csr_matrix, dense: Floats32, trained: Mask) -> tuple[Floats32, Floats32]:
+    """The weights of the logistic model of the `trained` pairs with a ridge: of words, and of the dense columns.
+
+    Begun at zero: another fold's have seen what is held out here. The matrices are used as they are and never copied.
+    """
+    transposed, num_words = words.T, words.shape[1]
+
+    def split(weights: Floats) -> tuple[Floats32, Floats32]:
+        return weights[:num_words].astype(np.float32), weights[num_words:].astype(np.float32)
 
     def loss(weights: Floats) -> tuple[float, Floats]:
-        margins = (matrix @ weights.astype(np.float32)).astype(np.float64)
-        lost = np.exp(-np.logaddexp(0, margins))
-        value = float(np.logaddexp(0, -margins).sum() + RIDGE / 2 * weights @ weights)
-        return value, RIDGE * weights - transposed @ lost.astype(np.float32)
+        by_word, by_column = split(weights)
+        margins = (words @ by_word + dense @ by_column).astype(np.float64)
+        lost = np.where(trained, np.exp(-np.logaddexp(0, margins)), 0.0).astype(np.float32)
+        value = float(np.logaddexp(0, -margins[trained]).sum() + RIDGE / 2 * weights @ weights)
+        return value, RIDGE * weights - np.concatenate([transposed @ lost, lost @ dense])
 
+    start = np.zeros(num_words + dense.shape[1])
     found = optimize.minimize(
-        loss,
-        np.zeros(matrix.shape[1]),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _MAX_STEPS, "ftol": 1e-7},
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _MAX_STEPS, "ftol": 1e-7}
     )
-    return np.asarray(found.x, dtype=np.float64)
+    return split(found.x)
