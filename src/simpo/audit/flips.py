@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simpo.audit.crossfit import PairFeatures
 from simpo.audit.findings import MAX_EXAMPLES, Finding, Witness
+from simpo.audit.judged import Judged
 from simpo.audit.sample import Kept, PairSample
 from simpo.audit.tally import witness
 from simpo.core.intervals import Floats
@@ -26,17 +26,6 @@ NUM_RANKED = 50
 MAX_TEXT = 600  # characters of each text in the ranked list
 
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """N pairs with their scores. scores: [N] log-odds that the chosen reply is better, by a model that never saw the
-    pair. model: [N] what a language model says, in nats per token, NaN where it cannot; None where none was asked.
-    """
-
-    features: PairFeatures
-    scores: Floats
-    model: Floats | None
 
 
 @dataclass(frozen=True, slots=True)

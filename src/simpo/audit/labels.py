@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from simpo.audit.crossfit import extract, folds_of, scores_of_marks, scores_of_texts
 from simpo.audit.findings import Finding
-from simpo.audit.flips import Judged, flip_findings
+from simpo.audit.flips import flip_findings
+from simpo.audit.judged import judge
 from simpo.audit.length_bias import Lengths, length_findings
 from simpo.audit.model_scores import PairScorer
 from simpo.audit.sample import MAX_PAIRS, PairSample
 from simpo.audit.style import style_findings
-from simpo.core.intervals import Floats
 from simpo.records import Pair
 
 MAX_SCORED = 5_000  # pairs that a model scores
@@ -40,20 +37,5 @@ class Labels:
         found = length_findings(self._lengths.table())
         if not sample.kept:
             return found
-        features = extract(sample.pair(index) for index in range(len(sample.kept)))
-        folds, prompts = folds_of(sample.prompts), sample.prompts
-        model = (
-            None if self._model is None else self._model([sample.pair(i) for i in range(len(sample.kept))])
-        )
-        texts = scores_of_texts(features, folds)
-        judged = texts if model is None else scores_of_texts(features, folds, _columns(model))
-        return [
-            *found,
-            *style_findings(features, scores_of_marks(features, folds), texts, prompts, not sample.whole),
-            *flip_findings(Judged(features, judged, model), sample),
-        ]
-
-
-def _columns(model: Floats) -> Floats:
-    """The model's differences as one more column, nothing where it has none."""
-    return np.nan_to_num(model, nan=0.0)[:, None]
+        judged = judge(sample, self._model)
+        return [*found, *style_findings(judged, sample), *flip_findings(judged, sample)]

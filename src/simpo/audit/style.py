@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simpo.audit.crossfit import PairFeatures
 from simpo.audit.features import MARKS
 from simpo.audit.findings import Finding
+from simpo.audit.judged import Judged
 from simpo.audit.length_bias import MATCHED
+from simpo.audit.sample import PairSample
 from simpo.core.clustered import clustered_share
 from simpo.core.intervals import Floats
 from simpo.core.ranking import pair_accuracy, pair_auc
@@ -21,27 +22,19 @@ CLOSE = 0.03  # how near the model of all words is to it then
 Prompts = npt.NDArray[np.uint64]
 
 
-def style_findings(
-    features: PairFeatures, by_marks: Floats, by_texts: Floats, prompts: Prompts, sampled: bool
-) -> list[Finding]:
-    """What N pairs' lengths, marks of style and words foretell of their labels.
-
-    by_marks, by_texts: [N] log-odds out of fold, of the model of length and marks and of that of everything. sampled:
-    whether the pairs are a sample of the file's. Nothing for no pairs.
-    """
-    if not len(prompts):
-        return []
+def style_findings(judged: Judged, sample: PairSample) -> list[Finding]:
+    """What the lengths, marks of style and words of a sample's pairs foretell of their labels."""
+    features, prompts = judged.features, sample.prompts
     predictors = {
         "length": _predictor(features.log_ratio, prompts),
-        "length_and_marks": _predictor(by_marks, prompts),
-        "all_words": _predictor(by_texts, prompts),
+        "length_and_marks": _predictor(judged.by_marks, prompts),
+        "all_words": _predictor(judged.by_words, prompts),
     }
     length, marks, words = (_right(one) for one in predictors.values())
     length = max(length, 1 - length)  # a ruler may also say that the shorter one wins
     ruler = max(length, marks)
-    among = f" (of a sample of {len(prompts):,} pairs)" if sampled else ""
+    among = "" if sample.whole else f" (of a sample of {len(prompts):,} pairs)"
     by_style = ruler >= STRONG and words - ruler < CLOSE
-    matched = np.abs(features.log_ratio) <= MATCHED
     return [
         Finding(
             "style_bias",
@@ -54,9 +47,9 @@ def style_findings(
             count=round(ruler * len(prompts)),
             of=len(prompts),
             figures={
-                "sampled": sampled,
+                "sampled": not sample.whole,
                 "predictors": predictors,
-                "length_matched": _matched(by_marks, by_texts, prompts, matched),
+                "length_matched": _matched(judged, prompts),
                 "marks": [
                     _mark(name, what, features.marks[:, at], prompts) for at, (name, what) in enumerate(MARKS)
                 ],
@@ -76,15 +69,14 @@ def _right(predictor: dict[str, Any]) -> float:
     return float(predictor["accuracy"]["value"])
 
 
-def _matched(
-    by_marks: Floats, by_texts: Floats, prompts: Prompts, matched: npt.NDArray[np.bool_]
-) -> dict[str, Any] | None:
+def _matched(judged: Judged, prompts: Prompts) -> dict[str, Any] | None:
     """What is left to foretell where the two replies are of one length."""
+    matched = np.abs(judged.features.log_ratio) <= MATCHED
     if not matched.any():
         return None
     found = {
         name: pair_accuracy(scores[matched], prompts[matched]).to_json()
-        for name, scores in (("length_and_marks", by_marks), ("all_words", by_texts))
+        for name, scores in (("length_and_marks", judged.by_marks), ("all_words", judged.by_words))
     }
     return {"pairs": int(matched.sum()), **found}
 
