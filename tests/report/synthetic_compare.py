@@ -64,7 +64,8 @@ def comparison() -> dict[str, Any]:
             }
         },
         "cost": [
-            _cost("simpo", None, "run", 3.1e9, 0.9),
+            _cost("simpo", None, "run", 3.1e9, 5.0),
+            _cost("dpo", "precomputed", "run", 3.2e9, 0.8),
             _cost("simpo", None, "trial", 3.1e9, 0.9),
             _cost("dpo", "precomputed", "trial", 3.2e9, 0.95),
             _cost("dpo", "live", "trial", 4.4e9, 1.3),

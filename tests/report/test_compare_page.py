@@ -78,6 +78,16 @@ def test_a_method_with_a_reference_has_its_prices(page: Page) -> None:
     assert "4.4 GB 269.0 M 134.5 M" in costs
 
 
+def test_prices_beside_each_other_are_of_trials_that_followed_on_each_other(
+    page: Page, content: dict[str, Any], tmp_path: Path
+) -> None:
+    table = words_of(page).split("Side by side")[1]
+    assert "short trials, one after the other 0.900 0.950" in table
+    runs = [row for row in content["cost"] if row["from"] == "run"]
+    table = words_of(page_of({**content, "cost": runs}, tmp_path)).split("Side by side")[1]
+    assert "the whole run 5.000 0.800" in table
+
+
 def test_the_page_is_one_safe_file(page: Page, content: dict[str, Any], tmp_path: Path) -> None:
     page.require_self_contained()
     samples = [

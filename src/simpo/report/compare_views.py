@@ -186,18 +186,36 @@ def _drift_rows(comparison: CompareFile) -> Iterator[TableRow]:
 
 
 def _cost_rows(comparison: CompareFile) -> Iterator[TableRow]:
-    runs = {row.method: row for row in comparison.cost if row.measured == "run"}
-    pick: tuple[tuple[str, str, Callable[[CostRow], str]], ...] = (
-        ("Training, seconds per pair", "", lambda row: number(row.seconds_per_pair, 3)),
-        ("Peak memory", "while training", lambda row: memory(row.peak_memory_bytes)),
-    )
-    for label, note, figure in pick:
-        yield _row(
-            comparison,
-            label,
-            note,
-            lambda model, figure=figure: (figure(runs[model]) if model in runs else NOTHING, ""),  # type: ignore[misc]
-        )
+    costs = _comparable_costs(comparison)
+    if costs is None:
+        return
+    prices, where = costs
+
+    def seconds(model: str) -> Cell:
+        return (number(prices[model].seconds_per_pair, 3) if model in prices else NOTHING), ""
+
+    def peak(model: str) -> Cell:
+        return (memory(prices[model].peak_memory_bytes) if model in prices else NOTHING), ""
+
+    yield _row(comparison, "Training, seconds per pair", where, seconds)
+    yield _row(comparison, "Peak memory", where, peak)
+
+
+def _comparable_costs(comparison: CompareFile) -> tuple[dict[str, CostRow], str] | None:
+    """One price a method, all measured alike: trials, which are short and follow on each other, before whole runs.
+
+    Whole runs of another day, or beside other work, say more of the machine than of the method.
+    """
+    wanted = {row.method: row.reference for row in comparison.cost if row.measured == "run"}
+    for measured, where in (("trial", "short trials, one after the other"), ("run", "the whole run")):
+        found = {
+            row.method: row
+            for row in comparison.cost
+            if row.measured == measured and row.reference == wanted.get(row.method, row.reference)
+        }
+        if found and set(found) >= set(wanted):
+            return found, where
+    return None
 
 
 def pair_rows(comparison: CompareFile) -> list[PairRow]:
