@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from simpo.audit.beside import Beside, worth_it
 from simpo.audit.findings import SEVERITIES, Check, Finding, Witness
 from simpo.audit.labels import Labels
 from simpo.audit.leakage import Leakage
+from simpo.audit.memory import peak_memory_bytes
 from simpo.audit.methods import suited
 from simpo.audit.model_scores import model_scorer
 from simpo.audit.reading import Identity, LeftOut, files_read
@@ -55,6 +56,7 @@ def audit(
     model: str | None = None,
     max_length: int | None = None,
     score_labels: bool = False,
+    beside: bool | None = False,
     progress: Progress | None = None,
     scored: Scored | None = None,
 ) -> Audit:
@@ -63,43 +65,38 @@ def audit(
     The options of reading are those of `simpo.data.read.iter_rows`. held_out: files of pairs the model is measured on;
     benchmark: files of questions. model: a folder, a run or a hub id in whose tokens the pairs are measured, against
     max_length and the model's own limit; with score_labels it also scores the replies of at most 5,000 pairs, which
-    takes minutes to hours, so that suspected labels rest on more than words. progress is called now and then with the
-    number of rows read so far, scored with pairs scored and pairs to score. Memory grows by some hundred bytes a pair
-    for what the checks keep, and by nothing else.
+    takes minutes to hours, so that suspected labels rest on more than words. beside: check the texts in a second
+    process, which finds the same; None for where it pays (see `simpo.audit.beside`). progress is called now and then
+    with the number of rows read so far, scored with pairs scored and pairs to score. Memory grows by some hundred bytes
+    a pair for what the checks keep, and by nothing else.
 
     Raises `DataError` for files that cannot be read and where they hold no row, `RecipeError` for an option that is
     none. Rows that cannot be used are findings, however many they are.
     """
     began = time.monotonic()
-    stream = iter_rows(
-        spec, limit=limit, format=format, columns=columns, pairing=pairing, min_margin=min_margin
-    )
-    labels = _labels(model, score_labels, scored)
-    checks = _checks(held_out, benchmark, model, max_length, labels)
-    left_out, identity = LeftOut(), Identity()
-    _show(stream, checks, left_out, identity, progress)
-    if not stream.num_rows:
-        raise DataError("the file holds no rows", where=stream.name)
-    facts = Facts(
-        name=stream.name,
-        format=", ".join(dict.fromkeys(stream.formats)),
-        files=files_read(stream),
-        rows_read=stream.num_rows,
-        pairs=stream.num_records,
-        prompts=identity.num_prompts(),
-        dropped=dict(sorted(left_out.counts.items())),
-        hash=identity.hash(),
-    )
-    found = [finding for check in checks for finding in check.findings()] if facts.pairs else []
-    findings = in_order([*left_out.findings(stream.num_rows), *found])
+    reading: dict[str, Any] = {
+        "format": format,
+        "columns": dict(columns) if columns else None,
+        "pairing": pairing,
+        "min_margin": min_margin,
+        "limit": limit,
+    }
+    stream = iter_rows(spec, **reading)
+    checks = _checks(held_out, benchmark, model, max_length, _labels(model, score_labels, scored))
+    with ExitStack() as stack:
+        aside: Beside | None = None
+        if beside or (beside is None and limit is None and worth_it(stream.files)):
+            aside = stack.enter_context(Beside(spec, reading))
+        else:
+            checks.append(TextChecks())
+        facts, found = _seen(stream, checks, progress)
+        found += [] if aside is None or not facts.pairs else aside.findings(stream.hashes)
+    findings = in_order(found)
     return Audit(
         data=facts,
         settings={
-            "format": format,
-            "columns": dict(columns or {}),
-            "pairing": pairing,
-            "min_margin": min_margin,
-            "limit": limit,
+            **reading,
+            "columns": reading["columns"] or {},
             "held_out": _named(held_out),
             "benchmark": _named(benchmark),
             "model": model,
@@ -111,14 +108,14 @@ def audit(
         methods=suited(findings, facts.pairs, facts.prompts),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - began, 3),
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=peak_memory_bytes() + (aside.peak_memory_bytes if aside else 0),
     )
 
 
 def _checks(
     held_out: Spec, benchmark: Spec, model: str | None, max_length: int | None, labels: Labels
 ) -> list[Check]:
-    checks: list[Check] = [TextChecks(), Repeats(), Reliability(), labels]
+    checks: list[Check] = [Repeats(), Reliability(), labels]
     if held_out or benchmark:
         checks.append(Leakage(held_out, benchmark))
     if model is not None:
@@ -139,14 +136,11 @@ def _labels(model: str | None, score_labels: bool, scored: Scored | None) -> Lab
     return Labels(model=model_scorer(model, progress=scored))
 
 
-def _show(
-    stream: RowStream,
-    checks: Sequence[Check],
-    left_out: LeftOut,
-    identity: Identity,
-    progress: Progress | None,
-) -> None:
-    number = 0
+def _seen(
+    stream: RowStream, checks: Sequence[Check], progress: Progress | None
+) -> tuple[Facts, list[Finding]]:
+    """What was read, and what the checks found in it."""
+    left_out, identity, number = LeftOut(), Identity(), 0
     curious = [check for check in checks if isinstance(check, SeesDropped)]
     for index, row in enumerate(stream, 1):
         if isinstance(row, Dropped):
@@ -160,6 +154,20 @@ def _show(
             number += 1
         if progress is not None and index % PROGRESS_EVERY == 0:
             progress(stream.num_rows)
+    if not stream.num_rows:
+        raise DataError("the file holds no rows", where=stream.name)
+    facts = Facts(
+        name=stream.name,
+        format=", ".join(dict.fromkeys(stream.formats)),
+        files=files_read(stream),
+        rows_read=stream.num_rows,
+        pairs=number,
+        prompts=identity.num_prompts(),
+        dropped=dict(sorted(left_out.counts.items())),
+        hash=identity.hash(),
+    )
+    found = [finding for check in checks for finding in check.findings()] if number else []
+    return facts, [*left_out.findings(stream.num_rows), *found]
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -185,8 +193,3 @@ def _shortened(text: str | None) -> str | None:
 
 def _named(spec: Spec) -> list[str]:
     return [str(one) for one in ([spec] if not isinstance(spec, Sequence) or isinstance(spec, str) else spec)]
-
-
-def _peak_memory() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

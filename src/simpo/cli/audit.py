@@ -78,6 +78,7 @@ def command(
             model=model,
             max_length=max_length,
             score_labels=score_labels,
+            beside=None,
             progress=watch.rows,
             scored=watch.scored,
         )
