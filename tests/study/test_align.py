@@ -56,6 +56,33 @@ def recipe(tmp_path: Path, model: Path, data: dict[str, Any], **method: Any) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"evaluate": {"judge": "no_such_module:score"}}, "there is no module no_such_module"),
+        ({"data": {"test": "gone.jsonl"}}, "no such file"),
+    ],
+)
+def test_what_the_measurements_miss_is_told_before_anything_is_written(
+    sections: dict[str, dict[str, str]],
+    words: str,
+    tmp_path: Path,
+    tiny_model_dir: Path,
+    data: dict[str, str],
+) -> None:
+    values = {
+        "output": str(tmp_path / "run"),
+        "model": {"name": str(tiny_model_dir)},
+        "data": {**data, **sections.get("data", {})},
+        "method": {"name": "simpo"},
+        "evaluate": {"generate": 3, **sections.get("evaluate", {})},
+    }
+    before = set(tmp_path.iterdir())
+    with pytest.raises((RecipeError, DataError), match=words):
+        align(resolve_recipe(values))
+    assert set(tmp_path.iterdir()) == before
+
+
 def test_a_run_is_measured_before_and_after_on_the_same_test_pairs(
     tmp_path: Path, tiny_model_dir: Path, data: dict[str, str]
 ) -> None:

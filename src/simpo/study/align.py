@@ -10,6 +10,7 @@ from simpo.data.render import Renderer, render_rows
 from simpo.data.version import read_checked
 from simpo.evaluate.evaluate import evaluate_model
 from simpo.evaluate.files import Evaluation, read_evaluation, write_evaluation
+from simpo.evaluate.judge import load_judge
 from simpo.model.load import Policy, choose_device, load_policy
 from simpo.model.reference import Reference, cache_key, precompute
 from simpo.model.score import Scorer, score_all
@@ -30,11 +31,23 @@ def align(
 ) -> RunFolder:
     """Train a new run and measure it before and after on `data.test`, else on its validation pairs.
 
-    An SFT run, and one without held-out pairs, is trained and not measured here. Errors as of `train`.
+    An SFT run, and one without held-out pairs, is trained and not measured here. Errors as of `train`; a judge that
+    cannot be imported and test pairs that cannot be read are found before anything is written.
     """
+    _require_measures(loaded.recipe)
     run = train(loaded, listen=listen, progress=progress, before=_measure_start(progress))
     measure_after(run, progress)
     return run
+
+
+def _require_measures(recipe: Recipe) -> None:
+    """RecipeError or DataError for what the measurements of a run need and do not find."""
+    if not objective_of(recipe).method.pairwise:
+        return
+    if recipe.evaluate.judge is not None:
+        load_judge(recipe.evaluate.judge)
+    if recipe.data.test is not None:
+        held_out(recipe)
 
 
 def align_on(
