@@ -107,9 +107,14 @@ class _Work:
                     return self._finish()
                 else:
                     time.sleep(POLL_S)
-        except (Interrupted, KeyboardInterrupt):
+        except (Interrupted, KeyboardInterrupt) as stop:
             self._write("interrupted")
-            raise
+            said = f": {stop.message}" if isinstance(stop, Interrupted) else ""
+            raise Interrupted(
+                f"the sweep was interrupted{said}",
+                where=str(self.out),
+                fix="run the same command again to go on",
+            ) from None
 
     def _next(self) -> Claim | None:
         if self.sweep.settings.strategy == "tpe":
