@@ -100,6 +100,24 @@ def test_progress_on_a_terminal_draws_a_bar(monkeypatch: pytest.MonkeyPatch) -> 
     assert "4 pairs/s" in terminal.getvalue()
 
 
+def test_progress_whose_end_nobody_knows_counts_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    with output.Progress("audit", total=None, unit="rows", clock=clock) as progress:
+        clock.now += 20.0
+        progress.update(5000, num=5000)
+    assert capsys.readouterr().err == "audit 5000  250 rows/s\n"
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with output.Progress("audit", total=None, unit="rows", clock=clock) as progress:
+        clock.now += 1.0
+        progress.update(5000, num=5000)
+    assert "5,000" in terminal.getvalue()
+    assert "?" not in terminal.getvalue()
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.0, "0 s"), (59.4, "59 s"), (59.6, "1:00"), (125, "2:05"), (3725, "1:02:05")]
 )

@@ -57,33 +57,31 @@ def suited(findings: Sequence[Finding], pairs: int, prompts: int) -> tuple[Metho
 
 def _simpo(length: _Length) -> Method:
     if length.skewed:
-        return Method(
-            "simpo", True, f"{length}: its reward, a mean over tokens, gives length no credit; no reference."
-        )
-    return Method(
-        "simpo", True, f"{length}: no skew to fear. The least memory, as there is no reference model."
-    )
+        return Method("simpo", True, f"{length}; a reward that is a mean over tokens gives length no credit.")
+    return Method("simpo", True, f"{length}; it needs the least memory, as there is no reference model.")
 
 
 def _dpo(length: _Length, pairs: int) -> Method:
     gold = LIMITS["small_gold_set"]
     if pairs < gold.value:
-        skew = f", but {_lower(str(length))}: watch reply lengths" if length.skewed else ""
+        skew = f"; but {_lower(str(length))}: watch reply lengths" if length.skewed else ""
         return Method("dpo", True, f"{_count(pairs, 'pair')}: {gold.why}{skew}.")
     if length.skewed:
-        return Method("dpo", False, f"{length}: a reward that sums over tokens learns the length first.")
+        return Method("dpo", False, f"{length}; a reward that sums over tokens learns the length first.")
     return Method(
-        "dpo", None, "Where the drift from the reference must stay small; the data cannot tell that."
+        "dpo", None, "Where the drift from the reference must stay small, which the data cannot tell."
     )
 
 
 def _dpo_norm(length: _Length) -> Method:
     if length.skewed:
         return Method(
-            "dpo-norm", True, f"{length}: normalised as SimPO is, and a reference holds it. Compare the two."
+            "dpo-norm", True, f"{length}; its reward is a mean too, held by a reference: compare the two."
         )
     return Method(
-        "dpo-norm", None, "Normalised as SimPO is, and a reference holds it: compare the two on these pairs."
+        "dpo-norm",
+        None,
+        "A mean over tokens as in SimPO, held by a reference: compare the two on these pairs.",
     )
 
 

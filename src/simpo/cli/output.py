@@ -215,7 +215,8 @@ class Progress:
 
         words = TextColumn("{task.fields[words]}", markup=False)
         title = TextColumn("{task.description}", markup=False)
-        return Bar(title, BarColumn(bar_width=24), MofNCompleteColumn(), words, console=_console(sys.stderr))
+        done = TextColumn("{task.completed:,}") if self.total is None else MofNCompleteColumn()
+        return Bar(title, BarColumn(bar_width=24), done, words, console=_console(sys.stderr))
 
 
 def duration(seconds: float) -> str:
