@@ -115,7 +115,7 @@ def test_progress_whose_end_nobody_knows_counts_what_is_done(
         clock.now += 1.0
         progress.update(5000, num=5000)
     assert "5,000" in terminal.getvalue()
-    assert "?" not in terminal.getvalue()
+    assert "/?" not in terminal.getvalue()
 
 
 @pytest.mark.parametrize(
