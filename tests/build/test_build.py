@@ -6,6 +6,7 @@ import json
 import random
 import tempfile
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,21 @@ def test_repairs_change_what_they_say_and_nothing_else(tmp_path: Path) -> None:
     untouched = built(tmp_path / "w", path, repair="none")
     assert untouched.manifest.counts.pairs_dropped == {}
     assert sum(part.rows for part in untouched.manifest.splits.values()) == 121
+
+
+def test_pairs_that_ask_what_is_measured_are_left_out(tmp_path: Path) -> None:
+    rows = pairs(120)
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    asked = [{**rows[number], "chosen": "another reply", "rejected": "and another"} for number in (4, 9, 30)]
+    held_out = write_rows(tmp_path / "measure" / "test.jsonl", asked)
+    version = built(tmp_path / "v", path, data__held_out=[str(held_out)])
+    assert version.manifest.counts.pairs_dropped == {"leaked_prompt": 3}
+    assert {one["source"] for one in listed_repairs(version)} == {
+        f"rows.jsonl:{line}" for line in (5, 10, 31)
+    }
+    (looked_up,) = version.manifest.looked_up
+    assert looked_up.name == "test.jsonl" and looked_up.sha256 == sha256(held_out.read_bytes()).hexdigest()
+    assert str(tmp_path) not in (version.path / "audit.json").read_text()
 
 
 def test_a_mend_that_makes_two_rows_equal_leaves_one(tmp_path: Path) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import simpo.audit
+from simpo.audit.described import DESCRIBED
 from simpo.audit.findings import Finding, Repair, Severity
-from simpo.build.repairs import apply, plan_repairs, repairable, swapped, wanted_repairs
+from simpo.audit.mend import MENDS
+from simpo.build.repairs import COPIES, apply, plan_repairs, repairable, swapped, wanted_repairs
+from simpo.data.reasons import REASONS
 from simpo.records import Message, Pair, Source
 
 PAIR = Pair((Message("user", "Where is it?"),), "<|im_start|>On its way.", "No idea.", Source("a.jsonl", 3))
-
-NEED_A_MODEL = {"unrenderable"}  # which a build has not
 
 
 def finding(kind: str, repair: Repair | None, rows: list[int], severity: Severity = "warning") -> Finding:
@@ -30,27 +27,20 @@ FOUND = [
     finding("control_tokens", "mend", [0, 2]),
     finding("label_against_votes", "swap", [0], "error"),
     finding("html_entities", "mend", [4], "note"),
+    finding("suspected_flip", "drop", [4]),
     finding("role_order", None, [5]),
 ]
 
 
-def test_every_repair_that_a_check_offers_is_known_by_its_kind() -> None:
-    """Read from the source of the checks, so that a new one cannot be forgotten here."""
-    offered = {}
-    for path in Path(str(simpo.audit.__file__)).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding" and node.args:
-                repair = next((word.value for word in node.keywords if word.arg == "repair"), None)
-                if isinstance(node.args[0], ast.Constant) and isinstance(repair, ast.Constant):
-                    offered[str(node.args[0].value)] = repair.value
-    known = repairable()
-    assert {kind: known.get(kind) for kind in offered.keys() - NEED_A_MODEL} == {
-        kind: offered[kind] for kind in offered.keys() - NEED_A_MODEL
-    }
-    assert len(offered) >= 4
+def test_every_kind_that_the_audit_can_repair_can_be_named() -> None:
+    """But for rows that were never read, and what only a model can tell."""
+    offered = {kind for kind, about in DESCRIBED.items() if about.repair is not None}
+    assert offered - repairable().keys() == {kind for kind in REASONS if kind in offered} | {"unrenderable"}
+    assert {kind for kind, repair in repairable().items() if repair == "mend"} == set(MENDS)
+    assert set(COPIES) < repairable().keys()
 
 
-def test_the_default_is_what_the_audit_advises_but_for_swaps_and_notes() -> None:
+def test_the_default_is_what_the_audit_advises_but_for_notes_and_guesses() -> None:
     assert wanted_repairs(["default"]).actions(FOUND) == {
         "exact_duplicate": "drop",
         "secret": "drop",
@@ -68,6 +58,7 @@ def test_the_default_is_what_the_audit_advises_but_for_swaps_and_notes() -> None
         (["control_tokens"], {"control_tokens": "mend"}),
         (["control_tokens=drop", "secret=keep"], {"control_tokens": "drop"}),
         (["label_against_votes"], {"label_against_votes": "swap"}),
+        (["suspected_flip", "none", "suspected_flip=swap"], {"suspected_flip": "swap"}),
         (["secret", "none", "html_entities"], {"html_entities": "mend"}),
         (["default", "none", "exact_duplicate"], {"exact_duplicate": "drop"}),
     ],
@@ -91,7 +82,7 @@ def test_a_named_kind_wins_over_the_default() -> None:
     ("word", "message"),
     [
         ("near_duplicates", "did you mean near_duplicate?"),
-        ("qqq", "the kinds are blank_completion,"),
+        ("qqq", "the kinds are benchmark_prompt,"),
         ("secret=burn", "a repair is one of drop, swap, mend, keep"),
         ("secret=mend", "secret cannot be repaired by mend"),
         ("exact_duplicate=swap", "exact_duplicate cannot be repaired by swap"),

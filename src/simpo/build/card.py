@@ -88,6 +88,9 @@ def _made(manifest: Manifest) -> Iterator[str]:
         [(one.name, one.format, f"{one.pairs:,}", (one.sha256 or "none")[:12]) for one in manifest.sources],
     )
     yield "\n"
+    if manifest.looked_up:
+        files = ", ".join(plain(one.name) for one in manifest.looked_up)
+        yield f"Looked up for leakage: {files}.\n\n"
     rows: list[Sequence[object]] = [("rows read", f"{counts.rows_read:,}", "")]
     rows += [("left out", f"{count:,}", reason) for reason, count in counts.rows_dropped.items()]
     rows += [("answers or turns left out", f"{count:,}", why) for why, count in counts.parts_dropped.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -23,6 +24,7 @@ from simpo.data.manifest import (
     Counts,
     FilePart,
     Lengths,
+    LookedUp,
     Manifest,
     Parent,
     SourcePart,
@@ -47,6 +49,7 @@ class Made:
     kept: Kept
     tallies: Tallies
     placed: Placed
+    num_sources: int
     lengths: Lengths | None
 
 
@@ -56,7 +59,9 @@ def manifest_of(
     written: dict[Split, Written],
     parent: Version | None,
     names: dict[str, str],
+    looked_up: Sequence[Path | str],
 ) -> Manifest:
+    """The manifest without its files; looked_up: the held-out files and benchmarks."""
     splits = {
         split: SplitPart(
             file=written[split].file if split in written else None,
@@ -76,6 +81,10 @@ def manifest_of(
         splits=splits,
         counts=_counts(made, splits),
         sources=_sources(made, names),
+        looked_up=tuple(
+            LookedUp(name=names[str(one)], sha256=_sha256(one) if isinstance(one, Path) else None)
+            for one in looked_up
+        ),
         settings=_settings(recipe, parent),
         split_rule=made.placed.rule,
         strata=strata_table(made.kept, made.placed.split, made.placed.rule.length_edges),
@@ -121,6 +130,7 @@ def _sources(made: Made, names: dict[str, str]) -> tuple[SourcePart, ...]:
             pairs=made.tallies.pairs_of_file[path],
         )
         for number, (path, name) in enumerate(names.items())
+        if number < made.num_sources
     )
 
 

@@ -38,6 +38,12 @@ class SourcesRecipe(Section):
         0.0, description="Leave out pairs whose scores differ by less, in the unit of the file's scores."
     )
     limit: Count | None = Field(None, description="Use the first N pairs only.")
+    held_out: Files | None = Field(
+        None, description="Files of pairs the model is measured on: pairs with the same prompts are left out."
+    )
+    benchmark: Files | None = Field(
+        None, description="Files of benchmark questions: pairs that ask the same are left out."
+    )
 
 
 class SplitRecipe(Section):
@@ -109,7 +115,8 @@ class BuildRecipe(Section):
     def settings(self) -> dict[str, Any]:
         """What decides the contents of the version, without the paths, which differ from machine to machine."""
         values = self.model_dump(mode="json", exclude={"output", "parent"})
-        del values["data"]["files"]
+        for key in ("files", "held_out", "benchmark"):
+            del values["data"][key]
         return {**values, "repair": wanted_words(self.repair)}
 
 

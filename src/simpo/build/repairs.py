@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from simpo.audit.described import DESCRIBED
 from simpo.audit.findings import Finding, Repair
-from simpo.audit.kinds import KINDS
 from simpo.audit.mend import mend
 from simpo.audit.verdict import JUDGEMENTS
+from simpo.data.reasons import REASONS
 from simpo.records import Pair
 
 Action = Literal["drop", "swap", "mend", "keep"]
@@ -18,13 +19,9 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 
 # Found anew among the pairs that are kept, so that what stays does not depend on the order of the rows.
 COPIES = ("exact_duplicate", "normalised_duplicate", "near_duplicate")
-# Of the checks that have no entry in the table of kinds.
-_OTHERS: Mapping[str, Repair] = {
-    **dict.fromkeys(COPIES, "drop"),
-    "contradiction": "drop",
-    "label_against_votes": "swap",
-    "suspected_flip": "drop",
-}
+# Guesses: a label is turned round, or a pair dropped for what other pairs teach, only where somebody says so.
+_ASKED_FOR = frozenset({"suspected_flip"})
+_NEEDS_A_MODEL = frozenset({"unrenderable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +47,18 @@ class Wanted:
         return {kind: action for kind, action in merged.items() if action != "keep"}
 
 
+def is_guess(finding: Finding) -> bool:
+    """Whether a repair is made only where somebody asks for it: it turns labels round, or trusts a score of texts."""
+    return finding.repair == "swap" or finding.kind in _ASKED_FOR
+
+
 def repairable() -> dict[str, Repair]:
     """Every kind of finding that a build can repair, and what it does about it unless told otherwise."""
-    kinds = {kind: about.repair for kind, about in KINDS.items() if about.repair is not None}
-    return {**kinds, **_OTHERS}
+    return {
+        kind: about.repair
+        for kind, about in DESCRIBED.items()
+        if about.repair is not None and kind not in REASONS and kind not in _NEEDS_A_MODEL
+    }
 
 
 def wanted_repairs(words: Sequence[str]) -> Wanted:

@@ -19,7 +19,7 @@ from simpo.build.names import short_names
 from simpo.build.papers import Made, both_audits, inherited_split, manifest_of, write_papers
 from simpo.build.plan import Placed, place_pairs
 from simpo.build.recipe import BuildRecipe, SplitRecipe, wanted_words
-from simpo.build.repairs import COPIES, plan_repairs, wanted_repairs
+from simpo.build.repairs import COPIES, is_guess, plan_repairs, wanted_repairs
 from simpo.build.split import LEFT_OUT, TRAIN
 from simpo.build.spool import Kept, Spool
 from simpo.build.write import SplitFiles, Written
@@ -49,10 +49,20 @@ def build(recipe: BuildRecipe, report: Report | None = None) -> Version:
     require_free(out)
     parent = None if recipe.parent is None else _open_parent(recipe)
     sources = sorted(locate(recipe.files), key=str)
-    names = short_names(sources)
+    others = (
+        locate([*(recipe.data.held_out or ()), *(recipe.data.benchmark or ())]) if _looks_up(recipe) else []
+    )
+    names = short_names([*sources, *others])
     say(f"auditing {len(sources)} {'file' if len(sources) == 1 else 'files'}")
     with storage_errors(Path(gettempdir()), fix="free some space there, or name another folder in TMPDIR"):
-        found = audit(list(map(str, sources)), progress=_rows_told(say), **_reading(recipe))
+        found = audit(
+            list(map(str, sources)),
+            held_out=recipe.data.held_out or (),
+            benchmark=recipe.data.benchmark or (),
+            beside=None,
+            progress=_rows_told(say),
+            **_reading(recipe),
+        )
     with written_beside(out) as folder:
         with Spool(folder / "spool", found.data.pairs) as spool, RepairList(folder / REPAIRS) as listed:
             say(f"repairing {found.data.pairs:,} pairs")
@@ -62,7 +72,7 @@ def build(recipe: BuildRecipe, report: Report | None = None) -> Version:
             spool.remove()
         say("auditing the result")
         result = _audit_result(folder, written)
-        manifest = manifest_of(recipe, made, written, parent, names)
+        manifest = manifest_of(recipe, made, written, parent, names, others)
         write_papers(folder, manifest, both_audits(found, names, result, folder, written))
     say(f"wrote {out}")
     return open_version(out)
@@ -91,6 +101,10 @@ def _open_parent(recipe: BuildRecipe) -> Version:
     return parent
 
 
+def _looks_up(recipe: BuildRecipe) -> bool:
+    return bool(recipe.data.held_out or recipe.data.benchmark)
+
+
 def _reading(recipe: BuildRecipe) -> dict[str, Any]:
     data = recipe.data
     return {
@@ -116,23 +130,23 @@ def _make(
         listed_reasons = ", ".join(f"{count} {reason}" for reason, count in found.data.dropped.items())
         raise DataError(f"no row gives a pair ({listed_reasons})", where=found.data.name)
     actions = wanted_repairs(wanted_words(recipe.repair)).actions(found.findings)
-    _tell_swaps(found, actions, say)
+    _tell_guesses(found, actions, say)
     stream = iter_rows(list(map(str, sources)), **_reading(recipe))
     kept, tallies = keep_pairs(stream, plan_repairs(found.findings, actions), names, spool, listed)
     require_unchanged({Path(file["path"]): file["sha256"] for file in found.data.files}, stream.hashes)
     placed, lengths = _split(
         recipe, kept, actions, spool, Leaving(kept, list(names.values()), tallies, listed), parent
     )
-    return Made(stream, kept, tallies, placed, lengths)
+    return Made(stream, kept, tallies, placed, len(sources), lengths)
 
 
-def _tell_swaps(found: Audit, actions: Mapping[str, str], say: Report) -> None:
-    """Name the labels that the audit would turn round and that nobody asked for."""
+def _tell_guesses(found: Audit, actions: Mapping[str, str], say: Report) -> None:
+    """Name the repairs that the audit offers and nobody asked for, because they change or doubt labels."""
     for finding in found.findings:
-        if finding.repair == "swap" and finding.severity != "note" and finding.kind not in actions:
+        if is_guess(finding) and finding.severity != "note" and finding.kind not in actions:
             say(
-                f"not repaired: {finding.kind} in {finding.count:,} {finding.unit}, which swaps chosen and rejected; "
-                f"`--repair default,{finding.kind}` does"
+                f"not repaired: {finding.kind} in {finding.count:,} {finding.unit} ({finding.repair}); "
+                f"look at them with `simpo audit`, then ask by --repair default,{finding.kind}"
             )
 
 
@@ -201,7 +215,7 @@ def _write(recipe: BuildRecipe, made: Made, spool: Spool, folder: Path) -> dict[
 def _audit_result(folder: Path, written: dict[Split, Written]) -> Audit:
     """What is found in the training split, and what it shares with the other two."""
     held_out = [str(folder / part.file) for split, part in written.items() if split != "train"]
-    return audit(str(folder / written["train"].file), held_out=held_out)
+    return audit(str(folder / written["train"].file), held_out=held_out, beside=None)
 
 
 def _rows_told(say: Report) -> Callable[[int], None]:

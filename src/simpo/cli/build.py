@@ -55,6 +55,16 @@ def command(
         str | None,
         typer.Option(metavar="DIR", help="Version that this one continues: its rows stay in their splits."),
     ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE", help="Pairs to measure on: those that ask the same are left out. May be repeated."
+        ),
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Questions of a benchmark, as --held-out. May be repeated."),
+    ] = None,
     format: FormatOption = None,
     columns: MapOption = None,
     pairing: PairingOption = None,
@@ -79,7 +89,8 @@ def command(
         "output": out, "parent": parent, "repair": repair, "balance_lengths": balance_lengths,
         "write": None if jsonl is None else "jsonl" if jsonl else "parquet",
         "data.format": None if format == "auto" else format, "data.columns": columns_of(columns),
-        "data.pairing": pairing, "data.min_margin": min_margin, "data.limit": limit,
+        "data.held_out": held_out, "data.benchmark": benchmark, "data.pairing": pairing,
+        "data.min_margin": min_margin, "data.limit": limit,
         "split.seed": seed, "split.stratify": stratify, "split.group": group,
         **(split_shares(split) if split is not None else {}),
     }  # fmt: skip

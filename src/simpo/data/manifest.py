@@ -50,6 +50,13 @@ class SourcePart(_Part):
     pairs: int
 
 
+class LookedUp(_Part):
+    """A held-out file or a benchmark, of whose prompts the pairs were freed."""
+
+    name: str
+    sha256: Sha256 | None
+
+
 class Counts(_Part):
     """Rows and pairs at each stage.
 
@@ -153,6 +160,7 @@ class Manifest(_Part):
     splits: dict[Split, SplitPart]
     counts: Counts
     sources: tuple[SourcePart, ...]
+    looked_up: tuple[LookedUp, ...] = ()
     settings: dict[str, Any]
     split_rule: SplitRule
     strata: tuple[Stratum, ...]
