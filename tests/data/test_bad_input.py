@@ -40,6 +40,10 @@ def test_a_line_of_megabytes_is_a_row_like_any_other(tmp_path: Path) -> None:
     long = json.dumps({**GOOD, "chosen": "x" * (2 << 20)})
     rows = read_rows(put(tmp_path, f"{LINE}\n{long}\n{LINE}\n")).rows
     assert [len(row.completions[0]) for row in rows] == [11, 2 << 20, 11]
+    rows = read_rows(put(tmp_path, f"{long}\n{LINE}\n")).rows
+    assert [(row.source.line, len(row.completions[0])) for row in rows] == [(1, 2 << 20), (2, 11)]
+    (row,) = read_rows(put(tmp_path, f"[{long}]")).rows
+    assert len(row.completions[0]) == 2 << 20
 
 
 @pytest.mark.parametrize(

@@ -182,13 +182,13 @@ def test_a_data_set_holds_what_the_stream_gives(tmp_path: Path) -> None:
     assert list(dataset.dropped) == [one for one in outcomes if isinstance(one, Dropped)]
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz", "a.json.gz"])
 def test_memory_does_not_grow_with_the_file(name: str, tmp_path: Path) -> None:
     rows = [{**GOOD, "chosen": f"{index} {'x' * 4000}"} for index in range(5_000)]
     if name == "a.csv":
         text = "prompt,chosen,rejected\n" + "".join(f"{','.join(row.values())}\n" for row in rows)
     else:
-        text = json.dumps(rows) if name == "a.json" else "\n".join(map(json.dumps, rows))
+        text = json.dumps(rows) if ".json." in f"{name}." else "\n".join(map(json.dumps, rows))
     path = put(tmp_path, gzip.compress(text.encode(), 1, mtime=0) if name.endswith(".gz") else text, name)
     del rows, text
     tracemalloc.start()

@@ -41,7 +41,7 @@ _PACKED = {
     b"PK\x03\x04": ("zip", "unzip"),
 }
 _JSON_BEGINS = re.compile(rb"""(\xef\xbb\xbf)?\s*(\{\s*["}]|\[\s*[{\]])""")
-_LONG_LINE = BUFFER_BYTES // 2
+_LONG_LINE = 1 << 19
 _LOOKED_AT = 20  # lines after a first one that is no whole value
 
 # A line with its number, and with what ends it.
@@ -67,14 +67,11 @@ def read_file(path: Path, digest: Digest | None = None) -> Iterator[NumberedRow]
             yield from _table(arrow_rows, inside, name)
         else:
             _refuse_foreign(head, name)
-            lines = _numbered(inside.handle, name)
             table = next((suffix for suffix in suffixes[::-1] if suffix in _DELIMITERS), None)
-            if is_json and _begins_a_long_list(inside):
-                yield from array_rows(_pieces(inside.handle), name)
-            elif table is None or is_json:
-                yield from _text_rows(lines, inside.handle, name)
+            if table is None or is_json:
+                yield from _text_rows(inside.handle, name)
             else:
-                yield from csv_rows(lines, name, _DELIMITERS[table])
+                yield from csv_rows(_numbered(inside.handle, name), name, _DELIMITERS[table])
 
 
 def _table(
@@ -117,23 +114,21 @@ def _wide_encoding(head: bytes) -> str | None:
     return None
 
 
-def _numbered(handle: io.BufferedReader[Any], name: str) -> _Lines:
-    number = 0
+def _numbered(handle: io.BufferedReader[Any], name: str, before: int = 0) -> _Lines:
+    number = before
     while line := handle.readline(MAX_ROW_BYTES):
         number += 1
-        if len(line) == MAX_ROW_BYTES:
-            raise DataError(f"a line of more than {MAX_ROW_BYTES >> 20} MiB", where=f"{name}:{number}")
+        _refuse_endless(line, name, number)
         yield number, line
+
+
+def _refuse_endless(line: bytes, name: str, number: int) -> None:
+    if len(line) >= MAX_ROW_BYTES:
+        raise DataError(f"a line of more than {MAX_ROW_BYTES >> 20} MiB", where=f"{name}:{number}")
 
 
 def _pieces(handle: io.BufferedReader[Any]) -> Iterator[bytes]:
     return iter(lambda: handle.read(BUFFER_BYTES), b"")
-
-
-def _begins_a_long_list(inside: Unpacked) -> bool:
-    """Whether the file begins with a list whose first line is too long for a row that is one: an array on one line."""
-    begun = inside.handle.peek(BUFFER_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
-    return begun.startswith(b"[") and len(begun) > _LONG_LINE and b"\n" not in begun
 
 
 def _text(line: bytes) -> str:
@@ -141,7 +136,15 @@ def _text(line: bytes) -> str:
     return line.decode("utf-8", "surrogateescape").removeprefix("\ufeff").rstrip(" \t\r\n")
 
 
-def _text_rows(lines: _Lines, handle: io.BufferedReader[Any], name: str) -> Iterator[NumberedRow]:
+def _text_rows(handle: io.BufferedReader[Any], name: str) -> Iterator[NumberedRow]:
+    begun = handle.readline(_LONG_LINE)
+    if len(begun) == _LONG_LINE:  # too long for a row that is a list, if it is one: an array on one line
+        if _text(begun).lstrip().startswith("["):
+            yield from array_rows(chain([begun], _pieces(handle)), name)
+            return
+        begun += handle.readline(MAX_ROW_BYTES)
+    _refuse_endless(begun, name, 1)
+    lines: _Lines = chain([(1, begun)], _numbered(handle, name, before=1))
     first = next((line for line in lines if not _text(line[1]).isspace() and _text(line[1])), None)
     if first is None:
         raise DataError("the file holds only blank lines", where=name)

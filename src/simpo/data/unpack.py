@@ -79,9 +79,9 @@ class _Stream(io.RawIOBase):
 def unpacked(path: Path, digest: Digest | None = None) -> Iterator[Unpacked]:
     """The bytes of a file, of gzip or zstd (told by its first bytes) those inside it.
 
-    A file that grows meanwhile is read as it was. `digest` has seen all its bytes, as they are stored, once `drain` has
-    run. A pipe is read as it comes, once somebody writes to it. Raises `DataError` for what cannot be read or is none
-    of these, and where the bytes turn out to be damaged.
+    A file that grows meanwhile is read as it was. `digest` has seen all its bytes, as they are stored, once the block
+    has ended. A pipe is read as it comes, once somebody writes to it. Raises `DataError` for what cannot be read or is
+    none of these, and where the bytes turn out to be damaged.
     """
     name = str(path)
     with _reading(name):
