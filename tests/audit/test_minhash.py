@@ -186,3 +186,17 @@ def test_candidates_do_not_depend_on_the_order_of_the_texts() -> None:
         }
 
     assert found(texts) == found(turned)
+
+
+def test_a_signature_without_some_shingles_is_that_of_what_is_left() -> None:
+    texts = ["where is my parcel", "my parcel", "", "where is", "is where my lamp?"]
+    common = shingle_set("where is my parcel")
+    signed = signatures(texts, without=common)
+    left = [np.setdiff1d(shingle_set(text), common) for text in texts]
+    for one, other in combinations(range(len(texts)), 2):
+        both, either = np.intersect1d(left[one], left[other]), np.union1d(left[one], left[other])
+        exact = len(both) / len(either) if len(either) else 1.0
+        (estimate,) = similar(signed[one : one + 1], signed[other : other + 1])
+        assert abs(estimate - exact) < 0.15
+    assert len(left[0]) == 0
+    np.testing.assert_array_equal(signatures(texts, without=np.empty(0, np.uint32)), signatures(texts))

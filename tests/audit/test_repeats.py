@@ -192,14 +192,46 @@ def test_a_prompt_with_a_third_of_the_pairs_dominates() -> None:
     assert spread.figures["pairs_a_prompt"] == {"mean": round(150 / 101, 3), "median": 1.0, "largest": 50}
 
 
-def test_a_template_that_most_prompts_follow_is_called_one() -> None:
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    prompts = [
-        f"Please write a short and friendly poem about the letter {letter} for me." for letter in letters
-    ]
-    findings = found(*(pair(prompt, f"yes {at}", f"no {at}") for at, prompt in enumerate(prompts)))
-    assert "a template" in findings["near_prompt"].title
-    assert findings["near_prompt"].figures["groups"] == 1
+TASK = (
+    "Decide whether the review of a customer is positive or negative. Answer with one word and nothing else. "
+    * 3
+)
+REVIEWS = (
+    "The lamp broke after a day.",
+    "A lovely chair!",
+    "Too small for us, sadly",
+    "I would buy it again",
+)
+
+
+def review(number: int) -> str:
+    return f"{TASK} Review: {REVIEWS[number % 4]} Order {number * 7919}, {number * 104729}."
+
+
+def test_prompts_of_a_template_are_compared_by_what_differs() -> None:
+    pairs = [pair(review(number), "positive", "negative", line=number + 1) for number in range(80)]
+    pairs.append(pair(review(7).replace("Order", "Oder"), "positive", "negative", line=81))
+    findings = found(*pairs)
+    assert findings["near_duplicate"].rows.tolist() == [80]
+    assert findings["near_prompt"].figures["templates"] == [81]
+    assert findings["near_prompt"].count == 2
+    assert "81 of 81 prompts (100.0 %) follow 1 template;" in findings["near_prompt"].title
+
+
+def test_edits_of_one_text_are_no_copies_of_each_other() -> None:
+    text = (
+        "The parcel left Lyon this morning, and the carrier says that it comes to you tomorrow before noon. "
+        * 3
+    )
+    edits = [text.replace("Lyon", place) for place in ("Graz", "Turin", "Malmo", "Cork")]
+    findings = found(pair(QUESTION, edits[0], edits[1]), pair(QUESTION, edits[2], edits[3]))
+    assert list(findings) == ["prompt_spread"]
+
+
+def test_the_only_prompt_of_a_file_dominates_it() -> None:
+    spread = found(*(pair(QUESTION, f"{number * 7919}", f"{number * 104729}") for number in range(1, 20)))
+    assert spread["prompt_spread"].severity == "warning"
+    assert spread["prompt_spread"].figures["effective_prompts"] == 1.0
 
 
 def test_findings_do_not_depend_on_the_order_of_the_pairs() -> None:

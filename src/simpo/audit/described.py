@@ -63,7 +63,8 @@ _COMPARED: Mapping[str, Described] = {
         "pairs that are nearly the same as another",
         "MinHash with locality-sensitive hashing over runs of 5 characters; candidates are compared in full. Jaccard's "
         f"index of each completion {NEAR_COMPLETION} or more, and of what the user and the system say and the dialogue "
-        f"{NEAR_PROMPT} or more each.",
+        f"{NEAR_PROMPT} or more each; and two pairs differ by less than half of what their own completions differ by. "
+        "Where more than 50 prompts are alike, what they share is a template and left out of the comparison.",
         "Drop all but the first of each group; never let a group cross a split.",
         "drop",
     ),
@@ -97,8 +98,8 @@ _COMPARED: Mapping[str, Described] = {
     "prompt_spread": Described(
         "note, warning where dominant prompts hold 10 % of the pairs",
         "how many prompts there are in effect, and which prompts dominate",
-        "The inverse of the sum of squared shares. A prompt dominates with more than 1 % of the pairs and 10 times the "
-        "mean.",
+        "The inverse of the sum of squared shares. A prompt dominates with 10 pairs, more than 1 % of all and 10 times "
+        "the mean of the others.",
         "Take fewer pairs of the frequent prompts, or give theirs less weight.",
     ),
     "near_prompt": Described(

@@ -9,16 +9,15 @@ import numpy as np
 
 from simpo.audit.compared import Columns, Compared
 from simpo.audit.findings import MAX_EXAMPLES, Finding, Rows
-from simpo.audit.groups import Groups, first_of_group
+from simpo.audit.groups import Groups, Refused, first_of_group
 from simpo.audit.kinds import percent
 from simpo.audit.minhash import I64, NEAR, PERMUTATIONS, U32, candidates, overlap, shingle_set, signatures
 from simpo.audit.prompts import Prompts
-from simpo.audit.words import part_of
+from simpo.audit.words import counted, part_of
 
 # What makes two pairs nearly the same, so that one is dropped: a typing error moves a prompt, which is often short,
 # further than an answer; and of two answers to one prompt, what differs may be what the label is about.
 NEAR_PROMPT, NEAR_COMPLETION = 0.6, 0.8
-TEMPLATE = 0.05  # a group of nearly equal prompts with more than this share of all is a template
 _SIGNED_AT_ONCE = 4096
 _KEPT = 4096
 
@@ -167,21 +166,22 @@ def _alike(compared: Compared, columns: Columns, coarse: Groups, groups: Groups)
         signed[part] = signatures(["\n".join(compared.completions(row)) for row in rows[part]])
     sets = _CompletionSets(compared)
     blocks, keys = coarse.labels[columns.prompt[rows]], columns.pair_key[rows]
-    tested: set[tuple[int, int]] = set()
+    refused = Refused(len(columns))
     for one, other in candidates(signed, [keys], within=blocks):
         left, right = rows[one], rows[other]
         apart = groups.apart(left, right)
         links = []
         for pair in zip(left[apart].tolist(), right[apart].tolist(), strict=True):
             low, high = min(pair), max(pair)
-            if (low, high) in tested:
+            if not refused.worth(low, high):
                 continue
-            tested.add((low, high))
             found = _compare(low, high, columns, sets, compared.prompts)
             if found is not None:
                 yield found
-                if not found.swapped:
-                    links.append((low, high))
+            if found is not None and not found.swapped:
+                links.append((low, high))
+            else:
+                refused.add(low, high)
         if links:
             joined = np.array(links, dtype=np.int64)
             groups.join(joined[:, 0], joined[:, 1])
@@ -196,13 +196,22 @@ def _worth_comparing(columns: Columns, coarse: Groups) -> I64:
 
 
 def _compare(one: int, other: int, columns: Columns, sets: _CompletionSets, prompts: Prompts) -> Alike | None:
+    """The likeness of two pairs that are nearly the same; None for others.
+
+    They must differ by less than half of what the completions of either differ by: where answers are edits of one text,
+    the labels are about small differences.
+    """
     chosen, rejected = sets.of(one)
     chosen_too, rejected_too = sets.of(other)
-    direct = overlap(chosen, chosen_too), overlap(rejected, rejected_too)
-    crossed = overlap(chosen, rejected_too), overlap(rejected, chosen_too)
-    swapped = min(crossed) > min(direct)
-    first, second = crossed if swapped else direct
-    if min(first, second) < NEAR_COMPLETION:
+    direct = overlap(chosen, chosen_too)
+    crossed = overlap(chosen, rejected_too)
+    if max(direct, crossed) < NEAR_COMPLETION:
+        return None
+    second, crossed_second = overlap(rejected, rejected_too), overlap(rejected, chosen_too)
+    swapped = min(crossed, crossed_second) > min(direct, second)
+    first, second = (crossed, crossed_second) if swapped else (direct, second)
+    contrast = max(overlap(chosen, rejected), overlap(chosen_too, rejected_too))
+    if min(first, second) < max(NEAR_COMPLETION, (1 + contrast) / 2):
         return None
     same_prompt = columns.prompt[one] == columns.prompt[other]
     if swapped and same_prompt and first == second == 1.0:
@@ -228,28 +237,37 @@ class _CompletionSets:
 
 
 def near_prompts(compared: Compared, columns: Columns, verified: Groups) -> list[Finding]:
-    """Prompts that are nearly equal to another one but not the same: a split must keep them together."""
+    """Prompts that are nearly equal to another one, which a split must keep together; and templates."""
     sizes = verified.sizes()
     near = np.flatnonzero(sizes > 1)
-    if len(near) == 0:
+    templates = [template.size for template in compared.prompts.templates]
+    if len(near) == 0 and not templates:
         return []
-    of, largest = len(sizes), int(sizes.max())
-    template = largest > max(TEMPLATE * of, 20)
+    of = len(sizes)
     first_row = np.unique(columns.prompt, return_index=True)[1]
     first = first_of_group(verified.labels)
     later = near[first[near] < near]
     title = f"{part_of(len(near), of, 'prompts')} nearly equal to another prompt."
-    more = f" The largest group holds {largest:,}: a template, most likely." if template else ""
+    if templates:
+        title += (
+            f" {part_of(sum(templates), of, 'prompts', 'follow')} {counted(len(templates), 'templates')}; these are "
+            "compared by what is not of the template."
+        )
     return [
         Finding(
             "near_prompt",
             "note",
-            title + more,
+            title,
             "Keep each group on one side of a split: `simpo build` does.",
             len(near),
             of,
             "prompts",
             examples=compared.witnesses(first_row[later], first_row[first[later]], "nearly the same prompt"),
-            figures={"groups": len(np.unique(verified.labels[near])), "largest": largest, "threshold": NEAR},
+            figures={
+                "groups": len(np.unique(verified.labels[near])),
+                "largest": int(sizes.max()),
+                "threshold": NEAR,
+                "templates": sorted(templates, reverse=True),
+            },
         )
     ]

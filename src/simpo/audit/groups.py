@@ -31,9 +31,47 @@ class Groups:
         """[N] whether `one[k]` and `other[k]` are in different groups."""
         return np.asarray(self.labels[one] != self.labels[other])
 
+    def split(self, members: I64, groups: Groups) -> None:
+        """Put things into groups of their own, apart from all others: those that `groups` says of them."""
+        self.labels[members] = self.labels.max() + 1 + groups.labels
+        self.labels = np.unique(self.labels, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+    def larger_than(self, size: int) -> list[I64]:
+        """The members, ascending, of each group of more things than this."""
+        counts = np.bincount(self.labels, minlength=1)
+        order = np.argsort(self.labels, kind="stable")
+        ends = np.cumsum(counts)
+        return [order[ends[label] - counts[label] : ends[label]] for label in np.flatnonzero(counts > size)]
+
     def sizes(self) -> I64:
         """[N] the size of each thing's group."""
         return np.bincount(self.labels, minlength=len(self.labels))[self.labels].astype(np.int64)
+
+
+MOST_REFUSED = 12
+
+
+class Refused:
+    """Which of N things were compared and found unlike, so that none is compared for ever with all that seem like it.
+
+    A thing that was refused MOST_REFUSED times is only compared with one that was not: N times that many in all.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._pairs: set[tuple[int, int]] = set()
+        self._times = np.zeros(count, np.int32)
+
+    def add(self, one: int, other: int) -> None:
+        """Note that two things are unlike; `one` is the smaller number."""
+        self._pairs.add((one, other))
+        self._times[one] += 1
+        self._times[other] += 1
+
+    def worth(self, one: int, other: int) -> bool:
+        """Whether to compare two things, of which `one` is the smaller number."""
+        if min(self._times[one], self._times[other]) >= MOST_REFUSED:
+            return False
+        return (one, other) not in self._pairs
 
 
 def first_of_group(labels: I64) -> I64:

@@ -77,7 +77,8 @@ def shingle_set(text: str) -> U32:
 def overlap(one: U32, other: U32) -> float:
     """Jaccard's index of two sorted sets: what they share, of what either has. 1.0 where they are equal."""
     common = len(np.intersect1d(one, other, assume_unique=True))
-    return common / (len(one) + len(other) - common)
+    either = len(one) + len(other) - common
+    return common / either if either else 1.0
 
 
 def jaccard(one: str, other: str) -> float:
@@ -85,10 +86,11 @@ def jaccard(one: str, other: str) -> float:
     return overlap(shingle_set(one), shingle_set(other))
 
 
-def signatures(texts: Sequence[str]) -> U8:
+def signatures(texts: Sequence[str], without: U32 | None = None) -> U8:
     """[N, PERMUTATIONS]: of each text, the low byte of the smallest shingle under each permutation.
 
-    Two bytes agree with probability J + (1 - J) / 256 where J is the texts' Jaccard index.
+    Two bytes agree with probability J + (1 - J) / 256 where J is the texts' Jaccard index, of what is left `without`
+    some shingles.
     """
     signed = np.empty((len(texts), PERMUTATIONS), np.uint8)
     start = 0
@@ -97,9 +99,19 @@ def signatures(texts: Sequence[str]) -> U8:
         while end < len(texts) and size + len(texts[end]) < _BLOCK:
             size += len(texts[end])
             end += 1
-        signed[start:end] = _signed(*shingles(texts[start:end]))
+        hashes, starts = shingles(texts[start:end])
+        signed[start:end] = _signed(*(hashes, starts) if without is None else _left(hashes, starts, without))
         start = end
     return signed
+
+
+def _left(hashes: U32, starts: I64, without: U32) -> tuple[U32, I64]:
+    """Shingles and starts as of `shingles`, without some; a text of which nothing is left keeps one that none has."""
+    kept = ~np.isin(hashes, without)
+    bare = starts[np.add.reduceat(kept, starts, dtype=np.int64) == 0]
+    hashes[bare], kept[bare] = 0, True
+    counts = np.add.reduceat(kept, starts, dtype=np.int64)
+    return hashes[kept], np.concatenate([[0], np.cumsum(counts)[:-1]])
 
 
 def _signed(hashes: U32, starts: I64) -> U8:
@@ -135,8 +147,9 @@ def candidates(
     tie_break: arrays [N], the last of them each text's own (a hash of it), so that the answer does not depend on the
     order of the texts. within: [N] groups; only texts of one group are compared. In a bucket of more than WINDOW + 1
     texts each meets its WINDOW next ones in the order of another band, then of tie_break, so that the time is linear in
-    N whatever the texts are. A pair may come several times.
+    N whatever the texts are. A pair may come several times, but two texts with the same signature only for one band.
     """
+    same_text = _whole_keys(signed)
     for band in range(BANDS):
         keys = band_keys(signed, band)
         if within is not None:
@@ -151,8 +164,20 @@ def candidates(
             if within is not None:
                 same = within[one] == within[other]
                 one, other = one[same], other[same]
+            if band:
+                new = same_text[one] != same_text[other]
+                one, other = one[new], other[new]
             close = likely(signed, one, other)
             yield one[close], other[close]
+
+
+def _whole_keys(signed: U8) -> U64:
+    """[N] numbers that are equal where two signatures are."""
+    keys = np.zeros(len(signed), np.uint64)
+    for band in range(BANDS):
+        keys = (keys ^ band_keys(signed, band)) * _BAND
+        keys ^= keys >> np.uint64(31)
+    return keys
 
 
 def likely(signed: U8, one: I64, other: I64) -> npt.NDArray[np.bool_]:

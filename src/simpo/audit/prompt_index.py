@@ -53,6 +53,7 @@ class PromptIndex:
         """Which text probably is nearly what the user says in which prompt."""
         own, signed = self._prompts.user_signatures(), signatures(texts)
         if not self._bands:
+            self._prompts.near()  # finds the templates among them
             for band in range(BANDS):
                 keys = band_keys(own, band)
                 order = np.argsort(keys, kind="stable")

@@ -10,20 +10,24 @@ from simpo.audit.kinds import percent
 from simpo.audit.words import counted
 
 DOMINANT_SHARE = 0.01  # of all pairs
-DOMINANT_TIMES = 10  # the mean number of pairs of a prompt
+DOMINANT_TIMES = 10  # the mean number of pairs of the other prompts
+DOMINANT_LEAST = 10  # pairs
 MUCH = 0.1  # share of the pairs from which dominant prompts are worth a warning
 
 
 def prompt_spread(compared: Compared, columns: Columns) -> list[Finding]:
     """One finding: a warning where dominant prompts have a tenth of the pairs or more, else a note.
 
-    A prompt dominates where it has more than 1 % of the pairs, and more than ten times the mean. The effective number
-    of prompts is 1 / sum of squared shares (Simpson's): that many prompts with equal shares would be as unlike.
+    A prompt dominates where it has ten pairs, more than 1 % of all, and more than ten times the mean of the others. The
+    effective number of prompts is 1 / sum of squared shares (Simpson's): as many with equal shares would be as unlike.
     """
     counts = np.bincount(columns.prompt)
     of = len(columns)
     ordered = np.sort(counts)[::-1]
-    dominant = counts > max(DOMINANT_SHARE * of, DOMINANT_TIMES * of / len(counts))
+    others = (of - counts) / max(len(counts) - 1, 1)
+    dominant = (
+        (counts > DOMINANT_SHARE * of) & (counts > DOMINANT_TIMES * others) & (counts >= DOMINANT_LEAST)
+    )
     rows = np.flatnonzero(dominant[columns.prompt])
     effective = of**2 / float((counts.astype(np.float64) ** 2).sum())
     pairs, prompts = counted(of, "pairs"), counted(len(counts), "prompts")

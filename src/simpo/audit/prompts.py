@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from simpo.audit.groups import Groups
-from simpo.audit.minhash import (
-    I64,
-    NEAR,
-    PERMUTATIONS,
-    U8,
-    U32,
-    U64,
-    band_keys,
-    candidates,
-    likely,
-    overlap,
-    shingle_set,
-    signatures,
-)
-from simpo.audit.spool import Spool
+from simpo.audit.groups import Groups, Refused
+from simpo.audit.minhash import I64, NEAR, PERMUTATIONS, U8, U32, U64, candidates, signatures
+from simpo.audit.parts import Part, text_key
 from simpo.audit.structure import normalised
 from simpo.records import Message
 
-Mask = npt.NDArray[np.bool_]
-
-_WAITING = 1 << 18  # characters that wait to be signed
-_KEPT_SETS = 4096
-_CHECKED_AT_ONCE = 256
-
-
-def text_key(*texts: str) -> int:
-    """A hash of some texts: 64 bits, the same on any machine."""
-    joined = "\x1d".join(texts).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(joined, digest_size=8).digest(), "big")
+TEMPLATE = 50  # more prompts than this, alike and yet distinct, are taken for a template that was filled in
+COMMON = 0.2  # share of a template's prompts from which a shingle is part of it
+_SAMPLE = 256  # prompts of a template that are looked at to tell what they share
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,113 +56,26 @@ def _turn_text(turn: Message) -> str:
     return f"{turn.role}: {normalised(turn.content)}{extra}"
 
 
-class Signed:
-    """Distinct texts, numbered as they come, with their signatures. Some 300 bytes of memory a text."""
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What many prompts share: how many they are, and the shingles of their users, systems and dialogues."""
 
-    def __init__(self) -> None:
-        self.keys = array("Q")
-        self.texts = Spool()
-        self._numbers: dict[int, int] = {}
-        self._signatures = bytearray()
-        self._waiting: list[str] = []
-        self._size = 0
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def add(self, key: int, text: str) -> int:
-        """The number of the text with this key; a new one is signed and set aside."""
-        number = self._numbers.setdefault(key, len(self.keys))
-        if number == len(self.keys):
-            self.keys.append(key)
-            self.texts.append([text])
-            self._waiting.append(text)
-            self._size += len(text)
-            if self._size > _WAITING:
-                self._sign()
-        return number
-
-    def signatures(self) -> U8:
-        """[N, PERMUTATIONS] of all so far."""
-        self._sign()
-        return np.frombuffer(self._signatures, np.uint8).reshape(-1, PERMUTATIONS)
-
-    def _sign(self) -> None:
-        if self._waiting:
-            self._signatures += signatures(self._waiting).tobytes()
-            self._waiting.clear()
-            self._size = 0
-
-
-class Part:
-    """One part of many prompts: which text each has, or none, and how much alike those of two prompts are."""
-
-    def __init__(self) -> None:
-        self.signed = Signed()
-        self._number_of = array("q")  # of each prompt; -1: none
-        self._sets: dict[int, U32] = {}
-
-    def __len__(self) -> int:
-        return len(self._number_of)
-
-    def add(self, prompt_key: int, text: str) -> int:
-        """The number of the prompt with this key; a new one has this text, which may be empty."""
-        number = self.signed.add(prompt_key, text)
-        if number == len(self):
-            self._number_of.append(number)
-        return number
-
-    def append(self, text: str) -> None:
-        """Note the text of the next prompt, "" for none. The same text of several prompts is kept once."""
-        self._number_of.append(self.signed.add(text_key(text), text) if text else -1)
-
-    @property
-    def numbers(self) -> I64:
-        """[P] the number of each prompt's text in `signed`; -1 where it has none."""
-        return np.frombuffer(self._number_of, np.int64)
-
-    def likely(self, one: I64, other: I64) -> Mask:
-        """[N] whether the texts of prompts `one` and `other` are probably nearly equal; True where one has none."""
-        left, right = self.numbers[one], self.numbers[other]
-        fits = np.asarray((left < 0) | (right < 0) | (left == right))
-        ask = np.flatnonzero(~fits)
-        if len(ask):
-            fits[ask] = likely(self.signed.signatures(), left[ask], right[ask])
-        return fits
-
-    def alike(self, one: int, other: int) -> float:
-        """Jaccard's index of the texts of two prompts; 1.0 where one has none."""
-        left, right = self._number_of[one], self._number_of[other]
-        return 1.0 if left == right or min(left, right) < 0 else overlap(self._set(left), self._set(right))
-
-    def alike_text(self, number: int, text: str) -> float:
-        """Jaccard's index of the text of a prompt and another text; 1.0 where the prompt has none."""
-        own = self._number_of[number]
-        return overlap(self._set(own), shingle_set(text)) if own >= 0 else 1.0
-
-    def sort_key(self) -> U64:
-        """[P] a number of each prompt that is the more often equal the more alike the texts are."""
-        if not len(self.signed):
-            return np.zeros(len(self), np.uint64)
-        return np.where(self.numbers < 0, np.uint64(0), band_keys(self.signed.signatures(), 0)[self.numbers])
-
-    def _set(self, number: int) -> U32:
-        if number not in self._sets:
-            if len(self._sets) >= _KEPT_SETS:
-                self._sets.clear()
-            self._sets[number] = shingle_set(self.signed.texts[number][0])
-        return self._sets[number]
+    size: int
+    common: tuple[U32, U32, U32]
 
 
 class Prompts:
     """Distinct prompts, numbered as they come, and which of them are nearly equal.
 
     Two prompts are nearly equal where each of their parts (what the user says, what the system says, the dialogue) has
-    a Jaccard index of NEAR or more; a part that one of them lacks is not compared. Some 400 bytes of memory a prompt.
+    a Jaccard index of NEAR or more; a part that one of them lacks is not compared. Where more than TEMPLATE prompts are
+    alike, what they share is left out of the comparison. Some 400 bytes of memory a prompt.
     """
 
     def __init__(self) -> None:
+        self.templates: list[Template] = []
         self._user, self._system, self._dialogue = Part(), Part(), Part()
+        self._template_of: I64 = np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return len(self._user)
@@ -203,15 +94,23 @@ class Prompts:
         return number
 
     def alike(self, one: int, other: int) -> float:
-        """The smallest Jaccard index of the parts of two prompts, by their numbers."""
-        return min(part.alike(one, other) for part in (self._user, self._system, self._dialogue))
+        """The smallest Jaccard index of the parts of two prompts, by their numbers; see `near` for templates."""
+        template = self._template(one)
+        without = (
+            template.common if template is not None and template is self._template(other) else (None,) * 3
+        )
+        parts = (self._user, self._system, self._dialogue)
+        return min(part.alike(one, other, common) for part, common in zip(parts, without, strict=True))
 
     def alike_to(self, number: int, other: Asked) -> float:
         """As `alike`, with a prompt that is none of these."""
-        alike = self._user.alike_text(number, other.user)
-        for part, text in ((self._system, other.system), (self._dialogue, other.dialogue)):
-            if text:
-                alike = min(alike, part.alike_text(number, text))
+        template = self._template(number)
+        user, system, dialogue = (None,) * 3 if template is None else template.common
+        alike = self._user.alike_text(number, other.user, user)
+        if other.system:
+            alike = min(alike, self._system.alike_text(number, other.system, system))
+        if other.dialogue:
+            alike = min(alike, self._dialogue.alike_text(number, other.dialogue, dialogue))
         return alike
 
     def user_signatures(self) -> U8:
@@ -223,34 +122,76 @@ class Prompts:
 
         The first is exact in what it joins: each link was verified on the texts. It may miss a link: of two prompts
         with an index of 0.7 in one case of 50, of 0.75 in one of 500. Neither depends on the order of the prompts, and
-        a prompt that comes later takes no group apart, but may make two of them one. (In a bucket of more than
-        WINDOW + 1 prompts only neighbours are compared, and there it may; such groups are templates.)
+        a prompt that comes later takes no group apart, but may make two of them one; except where it makes a template
+        of a group, which is then told apart by what its prompts do not share. Sets `templates`, by which `alike` goes.
         """
-        verified, coarse = Groups(len(self)), Groups(len(self))
-        if len(self) < 2:
-            return verified, coarse
-        refused: set[tuple[int, int]] = set()
-        tie_break = [self._system.sort_key(), self._dialogue.sort_key(), self.keys]
-        for one, other in candidates(self.user_signatures(), tie_break):
-            fits = self._system.likely(one, other) & self._dialogue.likely(one, other)
-            one, other = one[fits], other[fits]
-            coarse.join(one, other)
-            for start in range(0, len(one), _CHECKED_AT_ONCE):
-                part = slice(start, start + _CHECKED_AT_ONCE)
-                self._verify(one[part], other[part], verified, refused)
+        self.templates, self._template_of = [], np.full(len(self), -1, np.int64)
+        verified, coarse = self._joined(np.arange(len(self), dtype=np.int64), self.user_signatures())
+        for members in coarse.larger_than(TEMPLATE):
+            self._template_of[members] = len(self.templates)
+            self.templates.append(self._template_made(members))
+            inside, inside_coarse = self._joined(members, self._signed_without_template(members))
+            verified.split(members, inside)
+            coarse.split(members, inside_coarse)
         return verified, coarse
 
-    def _verify(self, one: I64, other: I64, groups: Groups, refused: set[tuple[int, int]]) -> None:
-        apart = groups.apart(one, other)
-        links = []
-        for left, right in zip(one[apart].tolist(), other[apart].tolist(), strict=True):
-            pair = (min(left, right), max(left, right))
-            if pair in refused:
-                continue
-            if self.alike(left, right) >= NEAR:
-                links.append(pair)
-            else:
-                refused.add(pair)
-        if links:
-            joined = np.array(links, dtype=np.int64)
-            groups.join(joined[:, 0], joined[:, 1])
+    def _template(self, number: int) -> Template | None:
+        at = self._template_of[number] if number < len(self._template_of) else -1
+        return None if at < 0 else self.templates[at]
+
+    def _template_made(self, members: I64) -> Template:
+        sample = members[np.argsort(self.keys[members])][:_SAMPLE].tolist()
+        user, system, dialogue = (
+            part.common(sample, COMMON) for part in (self._user, self._system, self._dialogue)
+        )
+        return Template(len(members), (user, system, dialogue))
+
+    def _signed_without_template(self, members: I64) -> U8:
+        template = self._template(int(members[0]))
+        signed = np.empty((len(members), PERMUTATIONS), np.uint8)
+        texts = self._user.texts(members.tolist())
+        for start in range(0, len(members), _AT_ONCE):
+            part = list(islice(texts, _AT_ONCE))
+            signed[start : start + len(part)] = signatures(part, template.common[0] if template else None)
+        return signed
+
+    def _joined(self, members: I64, signed: U8) -> tuple[Groups, Groups]:
+        """Some prompts joined, by their places in `members`: verified and likely; signed: of what the users say."""
+        verified, coarse = Groups(len(members)), Groups(len(members))
+        if len(members) < 2:
+            return verified, coarse
+        refused = Refused(len(members))
+        tie_break = [
+            column[members] for column in (self._system.sort_key(), self._dialogue.sort_key(), self.keys)
+        ]
+        for one, other in candidates(signed, tie_break):
+            left, right = members[one], members[other]
+            fits = self._system.likely(left, right) & self._dialogue.likely(left, right)
+            one, other = one[fits], other[fits]
+            coarse.join(one, other)
+            self._verify(one, other, members, verified, refused)
+        return verified, coarse
+
+    def _verify(self, one: I64, other: I64, members: I64, groups: Groups, refused: Refused) -> None:
+        """Join those of the candidates that are nearly equal; what is joined already needs no look."""
+        # A join takes time linear in the prompts, so there must not be many: they come in parts of a few percent.
+        at_once = max(256, len(members) // 64)
+        while len(one):
+            apart = groups.apart(one, other)
+            one, other = one[apart], other[apart]
+            links = []
+            for left, right in zip(one[:at_once].tolist(), other[:at_once].tolist(), strict=True):
+                pair = (min(left, right), max(left, right))
+                if not refused.worth(*pair):
+                    continue
+                if self.alike(int(members[left]), int(members[right])) >= NEAR:
+                    links.append(pair)
+                else:
+                    refused.add(*pair)
+            one, other = one[at_once:], other[at_once:]
+            if links:
+                joined = np.array(links, dtype=np.int64)
+                groups.join(joined[:, 0], joined[:, 1])
+
+
+__all__ = ["Asked", "Prompts", "Template", "asked", "text_key"]
