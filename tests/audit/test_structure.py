@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simpo.audit.structure import Structure, difference, is_blank, normalised, role_problems
+from simpo.records import Message, Pair, Source
 from tests.audit.made import found_by, pair, plain_row
 
 
@@ -139,6 +140,13 @@ def test_a_blank_turn_before_the_last_is_named_with_its_place() -> None:
         ("user", "And?"),
     )
     assert found_by(Structure(), pair(silent_tool)) == {}
+
+
+def test_a_turn_that_only_calls_a_tool_is_not_blank() -> None:
+    called = Message("assistant", "", {"tool_calls": [{"function": {"name": "look_up", "arguments": {}}}]})
+    turns = (Message("user", "Where is it?"), called, Message("tool", '{"at": "Lyon"}'))
+    one = Pair(turns, "In Lyon.", "No idea.", Source("made.jsonl", 1))
+    assert found_by(Structure(), one).keys() == {"prompt_ends_in_tool"}
 
 
 def test_a_completion_that_begins_with_the_whole_prompt_echoes_it() -> None:

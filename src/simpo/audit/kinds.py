@@ -73,8 +73,8 @@ STRUCTURE: Mapping[str, Kind] = {
     "blank_turn": Kind(
         "warning",
         "a turn of the prompt before the last is blank",
-        "A turn of the user or the assistant that is empty or white space; tool results may be empty.",
-        "Look at where the text went: a turn that only called a tool reads as an empty answer.",
+        "A turn of the user or the assistant that is empty or white space and calls no tool.",
+        "Look at where the text went: an answer to nothing, or nothing as an answer, teaches the wrong thing.",
         note_below=0.001,
     ),
     "echoed_prompt": Kind(

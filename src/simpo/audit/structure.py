@@ -124,7 +124,7 @@ class Structure:
             self._orders.update(problems)
             self._tallies["role_order"].add(number, pair, f"{'; '.join(problems)}: {', '.join(roles[:12])}")
         for index, turn in enumerate(prompt[:-1]):
-            if not turn.content.strip() and turn.role in ("user", "assistant"):
+            if not turn.content.strip() and turn.role in ("user", "assistant") and not turn.extra:
                 self._tallies["blank_turn"].add(number, pair, f"turn {index + 1} ({turn.role}) is blank")
 
     def findings(self, of: int) -> list[Finding]:
