@@ -32,6 +32,8 @@ MEANT: Mapping[str, tuple[str, ...]] = {
     "near_duplicate": ("near_duplicate", "normalised_duplicate"),
     "contradiction": ("contradiction",),
     "chosen_equals_rejected": ("identical",),
+    # Mirrored rows that only the content gives away, suspected and never certain: benchmarks.label_truth says more.
+    "flipped": ("suspected_flip",),
 }
 
 
