@@ -132,3 +132,13 @@ def test_what_to_do_repeats_how_the_files_were_read(
     assert app.main(words) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"  simpo build '{path}' --format trl_standard --limit 110 --map prompt=ticket --out DIR"
+
+
+def test_a_dataset_version_is_audited_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, version = write_pairs(tmp_path / "pairs.jsonl", 150, {3: {"rejected": "\u200b"}}), tmp_path / "v1"
+    assert app.main(["build", str(path), "--out", str(version), "--json"]) == 0
+    capsys.readouterr()
+    assert app.main(["audit", str(version), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["data"]["pairs"] == 149
+    assert "blank_completion" not in {finding["kind"] for finding in result["findings"]}

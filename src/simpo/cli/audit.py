@@ -18,7 +18,9 @@ NOT_FIT_STATUS = 4
 
 
 def command(
-    files: Annotated[list[str], typer.Argument(help="Files of pairs, patterns, or a hub id.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Files of pairs, patterns, a hub id, or a dataset version.")
+    ],
     format: FormatOption = None,
     mapping: MapOption = None,
     pairing: PairingOption = None,
@@ -67,7 +69,7 @@ def command(
 
     with Watch() as watch:
         result = audit(
-            files,
+            [file for one in files for file in _opened(one)],
             format=None if format == "auto" else format,
             columns=columns_of(mapping),
             pairing=cast("Pairing", pairing or "best_worst"),
@@ -132,6 +134,17 @@ class Watch:
             self._scores.__enter__()
         self._scores.update(done, num=done - self._done)
         self._done = done
+
+
+def _opened(named: str) -> list[str]:
+    """The files of a dataset version where one is named; else the name itself."""
+    from simpo.data.manifest import SPLITS
+    from simpo.data.version import is_version, open_version
+
+    if not is_version(Path(named)):
+        return [named]
+    version = open_version(named)
+    return [str(file) for split in SPLITS if (file := version.file(split)) is not None]
 
 
 def _reading(
