@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from simpo.recipe import LoadedRecipe, resolve_recipe
+from simpo.errors import RunFailed, SimpoError
+from simpo.recipe import LoadedRecipe, load_recipe, resolve_recipe
 from simpo.runs.folder import is_run_folder
+from simpo.study.child import Listener, Progress
 from simpo.study.compare_plan import Given, Plan, make_plan
 from simpo.train.run import train
 
@@ -85,6 +88,25 @@ class Bench:
             for run in contender.runs:
                 if run.loaded is not None and not is_run_folder(run.folder):
                     train(run.loaded)
+
+
+def train_here(
+    recipe: Path,
+    *,
+    listen: Listener | None = None,
+    progress: Progress | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """What `train_in_child` does, in this process; failures reach it as a child's reach us."""
+    before = dict(os.environ)
+    os.environ.update(environment or {})
+    try:
+        train(load_recipe(recipe), listen=listen, progress=progress)
+    except SimpoError as error:
+        raise RunFailed(error.message, where=error.where, fix=error.fix) from error
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from simpo.study.compare_cost import price_methods, run_costs
 from simpo.study.compare_train import train_all
-from tests.study.conftest import Bench
+from tests.study.conftest import Bench, train_here
 
 
 def test_a_reference_has_three_prices_and_a_trial_is_made_once(bench: Bench) -> None:
@@ -16,7 +16,7 @@ def test_a_reference_has_three_prices_and_a_trial_is_made_once(bench: Bench) -> 
         ("dpo.yaml", bench.recipe(adapter=lora, method={"name": "dpo"})),
     )
     told: list[str] = []
-    rows, problems = price_methods(plan, steps=2, note=told.append)
+    rows, problems = price_methods(plan, steps=2, train=train_here, note=told.append)
     assert problems == []
     assert [(row["method"], row["reference"]) for row in rows] == [
         ("simpo", None), ("dpo", "precomputed"), ("dpo", "live"), ("dpo", "adapter_off")
@@ -27,25 +27,31 @@ def test_a_reference_has_three_prices_and_a_trial_is_made_once(bench: Bench) -> 
     assert alone["parameters_held"] == precomputed["parameters_held"] == adapter_off["parameters_held"]
     assert live["parameters_held"] == 2 * alone["parameters_held"] - trained
     for row in rows:
-        assert (row["steps"], row["from"], row["prepare_pairs"]) == (1, "trial", 8)
+        assert (row["steps"], row["from"], row["prepare_pairs"]) == (2, "trial", 8)
+        assert row["seconds_per_pair_low"] <= row["seconds_per_pair"] <= row["seconds_per_pair_high"]
         assert row["seconds_per_pair"] * row["pairs_per_second"] == pytest.approx(1.0)
         assert row["peak_memory_bytes"] > 0
     assert precomputed["prepare_seconds"] > adapter_off["prepare_seconds"]
     assert not list((plan.out / "cost").glob("*/checkpoints"))  # a few steps make no model
-    assert price_methods(plan, steps=2)[0] == rows
-    assert len(told) == 4
+    assert price_methods(plan, steps=2, train=train_here, note=told.append)[0] == rows
+    assert len(told) == 8  # twice each, and not again
+    order = [line.split()[2].rstrip(",") for line in told]
+    assert order[:4] == order[:3:-1]
+    price_methods(plan, steps=3, train=train_here, note=told.append)
+    assert len(told) == 16  # of other steps, anew
 
 
 def test_a_trial_that_fails_is_told_and_the_rest_is_priced(bench: Bench) -> None:
     plan = bench.plan(
-        ("simpo.yaml", bench.recipe(train={"lr": 1e30})),  # the second step's loss is not finite
-        ("ipo.yaml", bench.recipe(method={"name": "ipo", "reference": "live"})),
+        ("simpo.yaml", bench.recipe(data={"max_length": 5})),  # no row is left
+        ("ipo.yaml", bench.recipe(method={"name": "ipo"})),
         equal="as-given",
     )
-    rows, problems = price_methods(plan, steps=3)
-    assert {row["method"] for row in rows} >= {"ipo"}
-    assert all(problem["where"].startswith("cost of simpo") for problem in problems)
-    assert len(rows) + len(problems) == 3
+    rows, problems = price_methods(plan, steps=2, train=train_here)
+    assert [(row["method"], row["reference"]) for row in rows] == [("ipo", "precomputed"), ("ipo", "live")]
+    (problem,) = problems
+    assert problem["where"] == "cost of simpo"
+    assert "no row is left" in problem["message"]
 
 
 def test_runs_tell_their_own_price(bench: Bench) -> None:

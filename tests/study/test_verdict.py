@@ -33,7 +33,15 @@ def replies(
 ) -> Json:
     return {
         "chars": {"median": chars}, "stopped": estimate(stopped), "repetitive": repetitive,
-        "escalation": estimate(escalation),
+        "escalation": estimate(escalation), "changes": {"escalation": estimate(escalation - 0.1)},
+    }  # fmt: skip
+
+
+def cost(method: str, reference: str | None, source: str, seconds: float, memory: float) -> Json:
+    return {
+        "method": method, "reference": reference, "from": source, "seconds_per_pair": seconds,
+        "seconds_per_pair_low": 0.9 * seconds, "seconds_per_pair_high": 1.1 * seconds,
+        "peak_memory_bytes": memory,
     }  # fmt: skip
 
 
@@ -66,8 +74,9 @@ def comparison(seeds: int = 3) -> Json:
         "drift": {"models": {"simpo": {"chosen": estimate(0.1)}, "dpo": {"chosen": estimate(0.05)}}},
         "regression": [{"name": "gsm8k", "changes": {"simpo": estimate(0.0), "dpo": estimate(0.0)}}],
         "cost": [
-            {"method": "simpo", "from": "run", "seconds_per_pair": 1.0, "peak_memory_bytes": 6e9},
-            {"method": "dpo", "from": "run", "seconds_per_pair": 1.0, "peak_memory_bytes": 10e9},
+            cost("simpo", None, "run", 5.0, 6e9), cost("dpo", "precomputed", "run", 1.0, 10e9),
+            cost("simpo", None, "trial", 1.0, 6e9), cost("dpo", "precomputed", "trial", 1.3, 10e9),
+            cost("dpo", "live", "trial", 9.0, 20e9),
         ],
     }  # fmt: skip
 
@@ -79,7 +88,7 @@ def test_a_method_that_is_clearly_ahead_everywhere_is_the_one_to_take() -> None:
     assert found.doubts == ()
     assert "60 % (55 % to 65 %) of cases" in found.paragraph
     assert "13.0 points more of 1000 held-out pairs rightly than DPO (+10.0 to +16.0)" in found.paragraph
-    assert "Training it took 40 % less memory than training DPO." in found.paragraph
+    assert "Training it took 23 % less time a pair and 40 % less memory than training DPO." in found.paragraph
     assert found.paragraph.endswith("Nothing in the figures speaks against it.")
     assert found.to_json()["thresholds"] == dict(THRESHOLDS)
 
@@ -109,8 +118,8 @@ def test_the_same_figures_named_the_other_way_round_give_the_same_choice() -> No
             "20 % of its replies mostly repeat themselves",
         ),
         (
-            ("generation", "models", "simpo", "escalation"),
-            estimate(0.2),
+            ("generation", "models", "simpo"),
+            None,
             "Escalations rise from 10 % to 20 %",
         ),
         (
@@ -128,7 +137,7 @@ def test_what_got_worse_than_at_the_start_is_said_and_takes_the_certainty(
     inner: Any = report
     for key in path[:-1]:
         inner = inner[key]
-    inner[path[-1]] = value
+    inner[path[-1]] = replies(escalation=0.2) if value is None else value
     found = judge_comparison(report)
     assert (found.choice, found.strength) == ("simpo", "leaning")
     assert words in found.paragraph
@@ -210,3 +219,27 @@ def test_an_interval_that_is_missing_decides_nothing() -> None:
     found = judge_comparison(report)
     assert found.strength == "undecided"
     assert "in 60 % of cases" in found.paragraph
+
+
+def test_times_that_overlap_are_not_told() -> None:
+    report = comparison()
+    report["cost"][3]["seconds_per_pair_low"] = 1.05
+    assert "time" not in judge_comparison(report).paragraph
+    report["cost"] = []
+    assert "Training it" not in judge_comparison(report).paragraph
+
+
+def test_between_equals_the_one_with_which_less_got_worse_is_taken() -> None:
+    report = comparison()
+    report["generation"]["win_rates"][2] = rate("simpo", "dpo", 0.5)
+    report["generation"]["models"]["simpo"] = replies(chars=400, stopped=0.5)
+    found = judge_comparison(report)
+    assert (found.choice, found.strength) == ("dpo", "leaning")
+    assert found.headline.startswith("DPO rather than SimPO: these figures do not tell which is better")
+    assert "With SimPO: Only 50 % of its replies end by themselves" in found.paragraph
+
+
+def test_a_clear_lead_is_not_given_up_for_a_gentler_method() -> None:
+    report = comparison()
+    report["generation"]["models"]["simpo"] = replies(stopped=0.5)
+    assert judge_comparison(report).choice == "simpo"

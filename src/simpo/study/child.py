@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from simpo.errors import Interrupted, RecipeError, RunFailed, SimpoError
 
@@ -26,6 +26,19 @@ LOCK_PATIENCE_S = 60.0  # for a process whose starter was killed, which is about
 
 Listener = Callable[[dict[str, Any]], None]
 Progress = Callable[[str, int, int], None]
+
+
+class Train(Protocol):
+    """Train the run that a recipe file describes, or go on with it; errors as of `train_in_child`."""
+
+    def __call__(
+        self,
+        recipe: Path,
+        *,
+        listen: Listener | None,
+        progress: Progress | None,
+        environment: Mapping[str, str] | None,
+    ) -> None: ...
 
 
 def train_in_child(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import numpy as np
 
 from simpo.core.methods import METHODS
 from simpo.errors import RunFailed
 from simpo.recipe import LoadedRecipe, Recipe
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder, is_run_folder, write_atomic
-from simpo.study.child import Progress, train_in_child
-from simpo.study.compare_plan import Contender, Plan
+from simpo.study.child import Progress, Train, train_in_child
+from simpo.study.compare_plan import Contender, Plan, settings_of
 from simpo.study.compare_train import Note, RunFacts
 
 STEPS = 4  # of a trial; the first, which fills caches and makes the optimizer's state, does not count
@@ -23,36 +26,108 @@ Row = dict[str, Any]
 
 
 def price_methods(
-    plan: Plan, *, steps: int = STEPS, progress: Progress | None = None, note: Note | None = None
+    plan: Plan,
+    *,
+    steps: int = STEPS,
+    train: Train = train_in_child,
+    progress: Progress | None = None,
+    note: Note | None = None,
 ) -> tuple[list[Row], list[dict[str, str]]]:
     """Rows of the cost table by trial, and what could not be tried.
 
     Each trial trains `steps` steps of the method's recipe without validation, alone in its process, with nothing scored
     ahead by earlier runs; a method with a reference is tried with it precomputed, live, and (where there is an adapter)
-    with the adapter off. A trial that was made before in this folder is read again.
+    with the adapter off. All are tried twice, the second time in the reverse order, so that what else the machine does
+    meanwhile shows as spread. A trial that was made before in this folder is read again. train: how, as
+    `train_in_child` does it.
     """
-    rows: list[Row] = []
-    problems: list[dict[str, str]] = []
-    for contender in plan.contenders:
-        for mode in _modes(contender.recipe):
-            name = contender.id if mode is None else f"{contender.id}-{mode}"
-            recipe = _trial(contender.recipe, mode, steps, plan.out / "cost" / name)
-            if note is not None and not _done(recipe):
-                note(f"cost of {name}, {steps} steps")
+    trials = [
+        _Trial(plan.out, one.id, mode, _shortened(one.recipe, mode, steps))
+        for one in plan.contenders
+        for mode in _modes(one.recipe)
+    ]
+    problems: dict[str, dict[str, str]] = {}
+    for number, order in enumerate((trials, trials[::-1]), 1):
+        for trial in order:
+            if note is not None and not trial.done(number):
+                note(f"cost of {trial.name}, {steps} steps, {number} of 2")
             try:
-                _run(plan.out, name, recipe, progress)
+                trial.run(number, train, progress)
             except RunFailed as failure:
-                problems.append({"where": f"cost of {name}", "message": failure.message})
-                continue
-            rows.append(
-                {"method": contender.id, "reference": mode, "from": "trial", **_figures(recipe, mode)}
-            )
-    shutil.rmtree(plan.out / "cost" / "cache", ignore_errors=True)
-    return rows, problems
+                problems[trial.name] = {"where": f"cost of {trial.name}", "message": failure.message}
+        shutil.rmtree(plan.out / "cost" / f"cache-{number}", ignore_errors=True)
+    return [trial.row() for trial in trials if trial.name not in problems], list(problems.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A few steps of one method with one mode of reference, made twice."""
+
+    out: Path
+    method: str
+    mode: str | None
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        return self.method if self.mode is None else f"{self.method}-{self.mode}"
+
+    def folder(self, number: int) -> RunFolder:
+        return RunFolder(self.out / "cost" / f"{self.name}-{number}")
+
+    def done(self, number: int) -> bool:
+        folder = self.folder(number)
+        if not is_run_folder(folder.path) or folder.lineage().get("status") != "done":
+            return False
+        return settings_of(folder.load_recipe().recipe) == settings_of(self.recipe)
+
+    def run(self, number: int, train: Train, progress: Progress | None) -> None:
+        folder = self.folder(number)
+        if self.done(number):
+            return
+        shutil.rmtree(folder.path, ignore_errors=True)  # half a trial measures nothing
+        file = self.out / "recipes" / f"cost-{folder.path.name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        own = self.recipe.model_copy(update={"output": str(folder.path)})
+        write_atomic(file, LoadedRecipe(own, {}).to_yaml())
+        cache = {"SIMPO_CACHE": str(self.out / "cost" / f"cache-{number}")}
+        train(file, listen=None, progress=progress, environment=cache)
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)  # a few steps make no model
+
+    def row(self) -> Row:
+        stories = [read_events(self.folder(number).events_path) for number in (1, 2)]
+        taken = [[event for event in events if event["event"] == "step"] for events in stories]
+        steps = [step for every in taken for step in every[1:] or every]
+        start = next(event for event in stories[0] if event["event"] == "start")
+        seconds = sum(step["seconds"] for step in steps)
+        return {
+            "method": self.method,
+            "reference": self.mode,
+            "from": "trial",
+            "steps": len(steps),
+            "seconds": seconds,
+            **_per_pair([step["seconds"] / step["pairs"] for step in steps], spread=(0.0, 1.0)),
+            "tokens_per_second": sum(step["tokens"] for step in steps) / seconds,
+            "prepare_seconds": min(map(_preparation, stories)),
+            "prepare_pairs": start["plan"]["num_rows"],
+            "peak_memory_bytes": max(_last(events, "stop")["peak_memory_bytes"] for events in stories),
+            "parameters_held": _held(start["parameters"], self.mode),
+            "parameters_trained": start["parameters"]["trained"],
+        }
+
+
+def _preparation(events: Sequence[Row]) -> float:
+    """Seconds between the choice of a scorer and the first step: what a reference scored ahead takes."""
+    first = next(event for event in events if event["event"] == "step")
+    return max(0.0, float(first["time"] - first["seconds"] - _last(events, "scorer")["time"]))
+
+
+def _last(events: Sequence[Row], kind: str) -> Row:
+    return next(event for event in reversed(events) if event["event"] == kind)
 
 
 def run_costs(contenders: Sequence[Contender], facts: Mapping[str, RunFacts]) -> list[Row]:
-    """Rows of the cost table from the runs themselves, the median of the seeds: validation is among their memory."""
+    """Rows of the cost table from the runs themselves, over all seeds: validation is among their memory."""
     rows = []
     for contender in contenders:
         done = [facts[run.name] for run in contender.runs if facts[run.name].error is None]
@@ -69,8 +144,7 @@ def run_costs(contenders: Sequence[Contender], facts: Mapping[str, RunFacts]) ->
                 "from": "run",
                 "steps": done[0].steps,
                 "seconds": seconds,
-                "seconds_per_pair": median(fact.seconds / fact.pairs for fact in done),
-                "pairs_per_second": median(fact.pairs / fact.seconds for fact in done),
+                **_per_pair([cost for fact in done for cost in fact.step_costs[1:] or fact.step_costs]),
                 "tokens_per_second": median(fact.tokens / fact.seconds for fact in done),
                 "prepare_seconds": None,
                 "peak_memory_bytes": median(peaks) if peaks else None,
@@ -87,7 +161,7 @@ def _modes(recipe: Recipe) -> tuple[str | None, ...]:
     return ("precomputed", "live", *(("adapter_off",) if recipe.adapter.type != "none" else ()))
 
 
-def _trial(recipe: Recipe, mode: str | None, steps: int, folder: Path) -> Recipe:
+def _shortened(recipe: Recipe, mode: str | None, steps: int) -> Recipe:
     rows = steps * recipe.train.batch_size
     data = recipe.data.model_copy(
         update={
@@ -108,7 +182,6 @@ def _trial(recipe: Recipe, mode: str | None, steps: int, folder: Path) -> Recipe
     )
     return recipe.model_copy(
         update={
-            "output": str(folder),
             "data": data,
             "train": train,
             "method": recipe.method.model_copy(update={"reference": mode}),
@@ -118,42 +191,14 @@ def _trial(recipe: Recipe, mode: str | None, steps: int, folder: Path) -> Recipe
     )
 
 
-def _run(out: Path, name: str, recipe: Recipe, progress: Progress | None) -> None:
-    if _done(recipe):
-        return
-    shutil.rmtree(recipe.output, ignore_errors=True)  # half a trial measures nothing
-    file = out / "recipes" / f"cost-{name}.yaml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, LoadedRecipe(recipe, {}).to_yaml())
-    train_in_child(file, progress=progress, environment={"SIMPO_CACHE": str(out / "cost" / "cache")})
-    shutil.rmtree(RunFolder(recipe.output).checkpoints, ignore_errors=True)  # a few steps make no model
-
-
-def _done(recipe: Recipe) -> bool:
-    folder = Path(recipe.output)
-    return is_run_folder(folder) and RunFolder(folder).lineage().get("status") == "done"
-
-
-def _figures(recipe: Recipe, mode: str | None) -> Row:
-    events = read_events(RunFolder(recipe.output).events_path)
-    every = [event for event in events if event["event"] == "step"]
-    steps = every[1:] or every
-    start = next(event for event in events if event["event"] == "start")
-    ready = next(event for event in events if event["event"] == "scorer")
-    stop = next(event for event in reversed(events) if event["event"] == "stop")
-    seconds, pairs = (sum(step[name] for step in steps) for name in ("seconds", "pairs"))
-    prepare = every[0]["time"] - every[0]["seconds"] - ready["time"]
+def _per_pair(costs: Sequence[float], spread: tuple[float, float] = (0.25, 0.75)) -> Row:
+    """The median step's seconds per pair, and quantiles of the steps: wide where the machine had other work."""
+    low, middle, high = (float(at) for at in np.quantile(costs, [spread[0], 0.5, spread[1]]))
     return {
-        "steps": len(steps),
-        "seconds": seconds,
-        "seconds_per_pair": seconds / pairs,
-        "pairs_per_second": pairs / seconds,
-        "tokens_per_second": sum(step["tokens"] for step in steps) / seconds,
-        "prepare_seconds": max(0.0, prepare),
-        "prepare_pairs": start["plan"]["num_rows"],
-        "peak_memory_bytes": stop["peak_memory_bytes"],
-        "parameters_held": _held(start["parameters"], mode),
-        "parameters_trained": start["parameters"]["trained"],
+        "seconds_per_pair": middle,
+        "seconds_per_pair_low": low,
+        "seconds_per_pair_high": high,
+        "pairs_per_second": 1 / middle,
     }
 
 

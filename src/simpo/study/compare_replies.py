@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from simpo.core.crossed import crossed_mean
+from simpo.core.crossed import crossed_difference, crossed_mean
 from simpo.core.intervals import Floats
 from simpo.core.length_control import length_controlled_rate
 from simpo.core.metrics import Summary, pair_wins
@@ -107,6 +107,7 @@ def _model_json(table: ReplyTable, id_: str, reports: Sequence[Mapping[str, Any]
         "score": None if scores is None else crossed_mean(scores, table.prompts, bounds=None).to_json(),
         "parts": _parts(lines),
         "escalation": _escalation(table, id_) if escalates else None,
+        "changes": None if id_ == BASE else _changes(table, id_, with_escalation=escalates),
         "per_seed": {
             "median_chars": np.median(per_seed, axis=1).tolist(),
             "stopped": stopped.mean(axis=1).tolist(),
@@ -118,6 +119,20 @@ def _model_json(table: ReplyTable, id_: str, reports: Sequence[Mapping[str, Any]
 def _escalation(table: ReplyTable, id_: str) -> dict[str, float | None]:
     escalates = table.numbers(id_, lambda reply: float(reply["escalates"]))
     return crossed_mean(escalates, table.prompts).to_json()
+
+
+def _changes(table: ReplyTable, id_: str, *, with_escalation: bool) -> dict[str, Any]:
+    """Stops and escalations against the starting model's, prompt by prompt."""
+
+    def change(value: Callable[[Reply], float]) -> dict[str, float | None]:
+        ours, theirs = table.numbers(id_, value), table.numbers(BASE, value)
+        return crossed_difference(ours, theirs, table.prompts).to_json()
+
+    known = with_escalation and all(reply["escalates"] is not None for reply in table.replies[BASE][0])
+    return {
+        "stopped": change(lambda reply: float(reply["stopped"])),
+        "escalation": change(lambda reply: float(reply["escalates"])) if known else None,
+    }
 
 
 def _parts(lines: Sequence[Reply]) -> dict[str, float]:

@@ -20,7 +20,8 @@ Note = Callable[[str], None]
 class RunFacts:
     """How a run ended, and what it took, from its folder. error: why it is of no use; None for a finished run.
 
-    pairs, tokens: trained on, repeats counted; tokens are those scored. seconds: of the steps alone.
+    pairs, tokens: trained on, repeats counted; tokens are those scored. seconds: of the steps alone;
+    step_costs: seconds per pair of each.
     """
 
     status: str
@@ -30,6 +31,7 @@ class RunFacts:
     pairs: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    step_costs: tuple[float, ...] = ()
     peak_memory_bytes: int | None = None
     parameters: dict[str, int] | None = None
     train_hash: str | None = None
@@ -86,6 +88,7 @@ def run_facts(run: PlannedRun, error: str | None = None) -> RunFacts:
         sum(event["pairs"] for event in steps),
         sum(event["tokens"] for event in steps),
         sum(event["seconds"] for event in steps),
+        tuple(event["seconds"] / event["pairs"] for event in steps),
         stop["peak_memory_bytes"] if stop else None,
         start["parameters"] if start else None,
         lineage["data"]["train"]["hash"],

@@ -19,7 +19,7 @@ THRESHOLDS: Mapping[str, float] = MappingProxyType(
         "stop_share_loss": 0.05,  # fewer replies that end by themselves than the starting model's
         "length_ratio": 1.25,  # median reply longer than the starting model's by this factor
         "repetitive_share": 0.05,  # replies of which more than half repeats
-        "escalation_rise": 0.02,  # more escalations than the starting model's
+        "escalation_rise": 0.02,  # more escalations than the starting model's, where the interval excludes none
         "regression_loss": 0.02,  # on a regression set, where the interval excludes none
         "drift_nats": 0.5,  # mean divergence from the start per token: replies of another model
         "orders_agree": 0.7,  # of a judge asked in both orders
@@ -61,7 +61,8 @@ def judge_comparison(comparison: Json) -> Verdict:
     """The verdict of a comparison's figures, all sections but this one.
 
     The candidate is the method with the highest win rate against the starting model, or without a judge the highest
-    accuracy under its own reward. It is chosen where it beats the starting model clearly (its interval excludes
+    accuracy under its own reward; where another one is not clearly behind it and less got worse with that, that one.
+    It is chosen where it beats the starting model clearly (its interval excludes
     none); `clear` where a judge read the replies, it also beats every other method clearly, and nothing got clearly
     worse than it was.
     """
@@ -75,10 +76,17 @@ def judge_comparison(comparison: Json) -> Verdict:
     doubts = [*harm, *figures.contradictions(best, others), *figures.limits(best)]
     if beats_start.clearly <= 0:
         return _keep(figures, best, beats_start, doubts)
-    clear = figures.judged and beats_start.clearly > 0 and all(one.clearly > 0 for one in beaten)
-    strength: Strength = "clear" if clear and not harm else "leaning" if _leads(beaten) else "undecided"
-    headline = _headline(figures, best, others, strength)
+    gentler = all(len(harm) < len(figures.harm(other)) for other in others)
+    strength: Strength = "undecided"
+    if figures.judged and not harm and all(edge.clearly > 0 for edge in beaten):
+        strength = "clear"
+    elif gentler or (all(edge.value > 0 for edge in beaten) and any(edge.clearly > 0 for edge in beaten)):
+        strength = "leaning"
+    by_harm = gentler and not any(edge.clearly > 0 for edge in beaten)
+    headline = _headline(figures, best, others, strength, by_harm=by_harm)
     opening = [headline + ".", *reasons[:4], *figures.start(best), *figures.price(best, others)]
+    if by_harm:
+        opening += [f"With {figures.label(other)}: {' '.join(figures.harm(other))}" for other in others]
     against = f"Against it: {' '.join(doubts)}" if doubts else "Nothing in the figures speaks against it."
     return Verdict(best, strength, headline, " ".join([*opening, against]), tuple(reasons), tuple(doubts))
 
@@ -99,14 +107,14 @@ class _Edge:
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
 
-def _leads(beaten: Sequence[_Edge]) -> bool:
-    return all(edge.value > 0 for edge in beaten) and any(edge.clearly > 0 for edge in beaten)
-
-
-def _headline(figures: _Figures, best: str, others: Sequence[str], strength: Strength) -> str:
+def _headline(
+    figures: _Figures, best: str, others: Sequence[str], strength: Strength, *, by_harm: bool
+) -> str:
     name, rest = figures.label(best), " and ".join(figures.label(other) for other in others)
     if strength == "clear":
         return f"Cut over to {name}: it is better than the starting model and than {rest}"
+    if by_harm:
+        return f"{name} rather than {rest}: these figures do not tell which is better, but less got worse with {name}"
     if strength == "leaning":
         return f"{name} is ahead of {rest}, but read what speaks against it before you cut over"
     return f"{name} is better than the starting model; between it and {rest} these figures do not decide"
@@ -146,9 +154,14 @@ class _Figures:
         return "the starting model" if id_ == BASE else self.labels[id_]
 
     def candidate(self) -> str:
+        """The method that leads, or one that is not clearly behind it and with which less got worse."""
         if self.judged:
-            return max(self.ids, key=lambda id_: self.against(id_, BASE).value)
-        return max(self.ids, key=lambda id_: float(self.preference["models"][id_]["own"]["value"]))
+            ahead = sorted(self.ids, key=lambda id_: -self.against(id_, BASE).value)
+        else:
+            ahead = sorted(self.ids, key=lambda id_: -float(self.preference["models"][id_]["own"]["value"]))
+        level = [id_ for id_ in ahead if id_ == ahead[0] or self.against(ahead[0], id_).clearly <= 0]
+        better = [id_ for id_ in level if self.against(id_, BASE).clearly > 0]
+        return min(better or ahead[:1], key=lambda id_: len(self.harm(id_)))
 
     def against(self, first: str, second: str) -> _Edge:
         """By the judge where there is one; else by accuracy.
@@ -207,24 +220,33 @@ class _Figures:
         return [f"It orders {points} {more} of the pairs rightly than the starting model."]
 
     def price(self, best: str, others: Sequence[str]) -> list[str]:
-        rows = {row["method"]: row for row in reversed(self.all.get("cost") or []) if row["from"] == "run"}
+        """Time where the steps of one took longer than those of the other nearly always, and memory."""
         found = []
         for other in others:
-            if best not in rows or other not in rows:
+            ours, theirs = self._cost(best), self._cost(other)
+            if ours is None or theirs is None:
                 continue
-            time = rows[best]["seconds_per_pair"] / rows[other]["seconds_per_pair"]
-            memory = _ratio(rows[best]["peak_memory_bytes"], rows[other]["peak_memory_bytes"])
-            words = [
-                _compared(ratio, what)
-                for ratio, what, bound in (
-                    (time, "time a pair", THRESHOLDS["time_ratio"]),
-                    (memory, "memory", THRESHOLDS["memory_ratio"]),
-                )
-                if ratio is not None and not 1 / bound < ratio < bound
-            ]
+            words = []
+            time = ours["seconds_per_pair"] / theirs["seconds_per_pair"]
+            apart = (
+                ours["seconds_per_pair_low"] > theirs["seconds_per_pair_high"]
+                or theirs["seconds_per_pair_low"] > ours["seconds_per_pair_high"]
+            )
+            if apart and not 1 / THRESHOLDS["time_ratio"] < time < THRESHOLDS["time_ratio"]:
+                words.append(_compared(time, "time a pair"))
+            memory = _ratio(ours["peak_memory_bytes"], theirs["peak_memory_bytes"])
+            if memory and not 1 / THRESHOLDS["memory_ratio"] < memory < THRESHOLDS["memory_ratio"]:
+                words.append(_compared(memory, "memory"))
             if words:
                 found.append(f"Training it took {' and '.join(words)} than training {self.label(other)}.")
         return found
+
+    def _cost(self, id_: str) -> Json | None:
+        """A method's cost as it was trained: by trial where there is one, since trials followed on each other."""
+        rows = [row for row in self.all.get("cost") or [] if row["method"] == id_]
+        run = next((row for row in rows if row["from"] == "run"), None)
+        mode = run["reference"] if run else None
+        return next((row for row in rows if row["from"] == "trial" and row["reference"] == mode), run)
 
     def harm(self, best: str) -> list[str]:
         """What clearly got worse than in the starting model."""
@@ -249,13 +271,17 @@ class _Figures:
             )
         if ours["repetitive"] - start["repetitive"] > THRESHOLDS["repetitive_share"]:
             found.append(f"{_percent(ours['repetitive'])} of its replies mostly repeat themselves.")
-        if ours["escalation"] and start["escalation"]:
-            rise = ours["escalation"]["value"] - start["escalation"]["value"]
-            if rise > THRESHOLDS["escalation_rise"]:
-                found.append(
-                    f"Escalations rise from {_percent(start['escalation']['value'])} to "
-                    f"{_percent(ours['escalation']['value'])}."
-                )
+        rise = (ours["changes"] or {}).get("escalation")
+        if (
+            rise
+            and rise["low"] is not None
+            and rise["low"] > 0
+            and rise["value"] > THRESHOLDS["escalation_rise"]
+        ):
+            found.append(
+                f"Escalations rise from {_percent(start['escalation']['value'])} to "
+                f"{_percent(ours['escalation']['value'])}."
+            )
         return found
 
     def _regression_harm(self, best: str) -> list[str]:
