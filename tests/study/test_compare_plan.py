@@ -51,6 +51,13 @@ def test_one_seed_is_told_plainly(bench: Bench) -> None:
     assert not any("seed" in warning for warning in bench.plan(seeds=(0, 1)).warnings)
 
 
+def test_all_are_measured_as_the_first_recipe_says_and_that_is_told(bench: Bench) -> None:
+    other = bench.recipe(method={"name": "dpo"}, evaluate={"generate": 2})
+    plan = bench.plan(("simpo.yaml", bench.recipe()), ("dpo.yaml", other))
+    assert plan.settings.generate == 4
+    assert "the evaluate section of DPO differs." in " ".join(plan.warnings)
+
+
 def test_a_budget_of_pairs_follows_the_first_recipe(bench: Bench) -> None:
     longer = bench.recipe(method={"name": "dpo"}, train={"epochs": 3.0})
     plan = bench.plan(("simpo.yaml", bench.recipe(train={"max_steps": 3})), ("dpo.yaml", longer))

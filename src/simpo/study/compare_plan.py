@@ -260,6 +260,12 @@ def _warnings(contenders: Sequence[Contender], settings: EvaluateRecipe) -> list
             f"One seed only ({', '.join(alone)}): the intervals tell of other prompts, not of training again. "
             "Another seed can move a small model's accuracy by several points."
         )
+    first = contenders[0]
+    unlike = [one.label for one in contenders[1:] if one.recipe.evaluate != first.recipe.evaluate]
+    if unlike:
+        found.append(
+            f"All are measured as {first.label}'s recipe says; the evaluate section of {', '.join(unlike)} differs."
+        )
     if not settings.generate:
         found.append(
             "No replies were written (evaluate.generate is 0): nothing is known of lengths or of a judge."
