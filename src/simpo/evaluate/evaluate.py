@@ -48,9 +48,8 @@ def evaluate_model(
     objective, reference: the method whose reward decides the accuracy, and its reference exactly where it takes one.
     judge: given, or loaded from `settings.judge`; it scores the replies. against: an earlier evaluation, to compute
     a win rate over (which needs a judge and replies to the same prompts) and the change on each regression set both
-    were asked. progress: called with the pairs, prompts and
-    regression questions done, and all of them. `settings.batch_size` bounds the pairs scored together, and so does
-    `model_batches`.
+    were asked. progress: called with the pairs, prompts and regression questions done, and all of them.
+    `settings.batch_size` bounds the pairs scored together, and so does `model_batches`.
 
     Everything that can be refused is refused before the model runs. Raises RecipeError for settings that contradict
     each other, DataError for data without pairs, RunFailed for non-finite log-probabilities or a failing judge.
