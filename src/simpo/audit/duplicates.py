@@ -201,17 +201,16 @@ def _compare(one: int, other: int, columns: Columns, sets: _CompletionSets, prom
     They must differ by less than half of what the completions of either differ by: where answers are edits of one text,
     the labels are about small differences.
     """
-    chosen, rejected = sets.of(one)
-    chosen_too, rejected_too = sets.of(other)
-    direct = overlap(chosen, chosen_too)
-    crossed = overlap(chosen, rejected_too)
-    if max(direct, crossed) < NEAR_COMPLETION:
+    chosen, rejected, contrast = sets.of(one)
+    chosen_too, rejected_too, contrast_too = sets.of(other)
+    least = max(NEAR_COMPLETION, (1 + max(contrast, contrast_too)) / 2)
+    direct, crossed = overlap(chosen, chosen_too), overlap(chosen, rejected_too)
+    if max(direct, crossed) < least:
         return None
     second, crossed_second = overlap(rejected, rejected_too), overlap(rejected, chosen_too)
     swapped = min(crossed, crossed_second) > min(direct, second)
     first, second = (crossed, crossed_second) if swapped else (direct, second)
-    contrast = max(overlap(chosen, rejected), overlap(chosen_too, rejected_too))
-    if min(first, second) < max(NEAR_COMPLETION, (1 + contrast) / 2):
+    if min(first, second) < least:
         return None
     same_prompt = columns.prompt[one] == columns.prompt[other]
     if swapped and same_prompt and first == second == 1.0:
@@ -221,18 +220,18 @@ def _compare(one: int, other: int, columns: Columns, sets: _CompletionSets, prom
 
 
 class _CompletionSets:
-    """The shingles of the completions of rows, kept while they are likely to be asked for again."""
+    """The shingles of the completions of rows, and how alike the two are, kept while they are likely to be needed."""
 
     def __init__(self, compared: Compared) -> None:
         self._compared = compared
-        self._kept: dict[int, tuple[U32, U32]] = {}
+        self._kept: dict[int, tuple[U32, U32, float]] = {}
 
-    def of(self, row: int) -> tuple[U32, U32]:
+    def of(self, row: int) -> tuple[U32, U32, float]:
         if row not in self._kept:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            chosen, rejected = self._compared.completions(row)
-            self._kept[row] = shingle_set(chosen), shingle_set(rejected)
+            chosen, rejected = map(shingle_set, self._compared.completions(row))
+            self._kept[row] = chosen, rejected, overlap(chosen, rejected)
         return self._kept[row]
 
 
