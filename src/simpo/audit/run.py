@@ -91,24 +91,31 @@ def audit(
             checks.append(TextChecks())
         facts, found = _seen(stream, checks, progress)
         found += [] if aside is None or not facts.pairs else aside.findings(stream.hashes)
-    findings = in_order(found)
+    settings = {
+        **reading,
+        "columns": reading["columns"] or {},
+        "held_out": _named(held_out),
+        "benchmark": _named(benchmark),
+        "model": model,
+        "max_length": max_length,
+        "score_labels": score_labels,
+    }
+    peak = peak_memory_bytes() + (aside.peak_memory_bytes if aside else 0)
+    return _judged(facts, in_order(found), settings, time.monotonic() - began, peak)
+
+
+def _judged(
+    facts: Facts, findings: tuple[Finding, ...], settings: Mapping[str, Any], seconds: float, peak: int
+) -> Audit:
     return Audit(
         data=facts,
-        settings={
-            **reading,
-            "columns": reading["columns"] or {},
-            "held_out": _named(held_out),
-            "benchmark": _named(benchmark),
-            "model": model,
-            "max_length": max_length,
-            "score_labels": score_labels,
-        },
+        settings=settings,
         findings=findings,
         verdict=judge(findings, facts.pairs, facts.prompts, facts.rows_read),
         methods=suited(findings, facts.pairs, facts.prompts),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - began, 3),
-        peak_memory_bytes=peak_memory_bytes() + (aside.peak_memory_bytes if aside else 0),
+        seconds=round(seconds, 3),
+        peak_memory_bytes=peak,
     )
 
 

@@ -12,6 +12,7 @@ from simpo.cli.output import JsonOption, Progress, note, print_json, print_style
 from simpo.cli.reading import FormatOption, MapOption, PairingOption, columns_of
 
 if TYPE_CHECKING:
+    from simpo.audit.result import Audit
     from simpo.data.shapes import Pairing
 
 NOT_FIT_STATUS = 4
@@ -84,14 +85,7 @@ def command(
             progress=watch.rows,
             scored=watch.scored,
         )
-    if out is not None:
-        from simpo.runs.folder import write_json
-
-        write_json(out, result.to_json())
-    if html is not None:
-        from simpo.report.audit_page import write_audit_page
-
-        write_audit_page(result.to_json(), html)
+    _write(result, out, html)
     if as_json:
         print_json(result.to_json())
     else:
@@ -103,6 +97,17 @@ def command(
                 note(f"{what:<6} {path}")
     if strict and result.verdict.fit != "fit":
         raise typer.Exit(NOT_FIT_STATUS)
+
+
+def _write(result: Audit, out: Path | None, html: Path | None) -> None:
+    if out is not None:
+        from simpo.runs.folder import write_json
+
+        write_json(out, result.to_json())
+    if html is not None:
+        from simpo.report.audit_page import write_audit_page
+
+        write_audit_page(result.to_json(), html)
 
 
 class Watch:
