@@ -11,6 +11,7 @@ import pytest
 from simpo.data.version import Version
 from simpo.errors import DataError
 from simpo.recipe import LoadedRecipe, load_recipe, resolve_recipe
+from simpo.release.export import export_run
 from simpo.report.build import build_report
 from simpo.runs.folder import read_json
 from simpo.study.align import align
@@ -72,6 +73,12 @@ def test_a_run_on_a_version_records_its_hash_and_the_report_shows_it(
     measured = read_json(run.evaluation_path("after"))
     assert measured["preference"]["num_pairs"] == version.manifest.splits["test"].rows > 0
     assert version.hash in build_report(run.path).read_text(encoding="utf-8")
+    export = export_run(run.path).path
+    data = read_json(export / "simpo.json")["lineage"][-2]["data"]
+    assert data["train"]["dataset_version"] == version.hash
+    card = (export / "README.md").read_text(encoding="utf-8")
+    assert f"dataset_version: {version.hash}" in card
+    assert f"train.parquet of version {version.hash[:12]}" in card
 
 
 def test_a_version_that_was_touched_is_not_trained_on(

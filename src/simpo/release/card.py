@@ -85,6 +85,7 @@ def card_metadata(
 ) -> dict[str, Any]:
     """The YAML header, as the Hugging Face hub reads it, with the hashes under a key of ours."""
     method = facts.recipe.method.name
+    version = lineage["data"]["train"].get("version")
     kinds = ["preference-optimization"] if METHODS[method].pairwise else []
     return {
         "library_name": "peft" if facts.kind == "adapter" else "transformers",
@@ -98,6 +99,7 @@ def card_metadata(
             "method": facts.recipe.method.describe(),
             "model_hash": facts.hash,
             "data_hash": lineage["data"]["train"]["hash"],
+            **({"dataset_version": version} if version else {}),
             "start_model_hash": lineage["model"]["hash"],
             "base_model_hash": root.hash,
         },

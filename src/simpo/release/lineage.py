@@ -63,7 +63,10 @@ def public_name(path: str) -> str:
 
 
 def data_name(data: Mapping[str, Any]) -> str:
-    """A data set's name without the folders of the machine it was read on; hub ids stay as they are."""
+    """A data set's name without the folders of the machine it was read on, and the dataset version it is of, if any.
+
+    Hub ids stay as they are.
+    """
     name = str(data.get("name", ""))
     part = _PART.search(name)
     if part:
@@ -72,7 +75,8 @@ def data_name(data: Mapping[str, Any]) -> str:
         one if _HUB_DATA.fullmatch(one) and not one.endswith(_DATA_SUFFIXES) else public_name(one)
         for one in name.split(", ")
     ]
-    return ", ".join(shown) + (part.group() if part else "") or "unnamed"
+    version = f" of version {data['version'][:12]}" if data.get("version") else ""
+    return ", ".join(shown) + version + (part.group() if part else "") or "unnamed"
 
 
 def stages(run: RunFolder, lineage: Mapping[str, Any], root: Root) -> list[dict[str, Any]]:
@@ -97,7 +101,12 @@ def stages(run: RunFolder, lineage: Mapping[str, Any], root: Root) -> list[dict[
         "status": lineage.get("status"),
         "seed": lineage.get("seed"),
         "data": {
-            name: {"name": data_name(data), "rows": data.get("rows"), "hash": data.get("hash")}
+            name: {
+                "name": data_name(data),
+                "rows": data.get("rows"),
+                "hash": data.get("hash"),
+                **({"dataset_version": data["version"]} if data.get("version") else {}),
+            }
             for name, data in lineage["data"].items()
         },
         "simpo_version": lineage.get("simpo_version"),
