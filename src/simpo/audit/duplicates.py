@@ -169,11 +169,11 @@ def _alike(compared: Compared, columns: Columns, coarse: Groups, groups: Groups)
     refused = Refused(len(columns))
     for one, other in candidates(signed, [keys], within=blocks):
         left, right = rows[one], rows[other]
-        apart = groups.apart(left, right)
+        worth = groups.apart(left, right) & refused.open(left, right)
         links = []
-        for pair in zip(left[apart].tolist(), right[apart].tolist(), strict=True):
+        for pair in zip(left[worth].tolist(), right[worth].tolist(), strict=True):
             low, high = min(pair), max(pair)
-            if not refused.worth(low, high):
+            if (low, high) in refused:
                 continue
             found = _compare(low, high, columns, sets, compared.prompts)
             if found is not None:

@@ -67,11 +67,13 @@ class Refused:
         self._times[one] += 1
         self._times[other] += 1
 
-    def worth(self, one: int, other: int) -> bool:
-        """Whether to compare two things, of which `one` is the smaller number."""
-        if min(self._times[one], self._times[other]) >= MOST_REFUSED:
-            return False
-        return (one, other) not in self._pairs
+    def open(self, one: I64, other: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """[N] whether `one[k]` or `other[k]` may still be compared with others."""
+        return np.asarray(np.minimum(self._times[one], self._times[other]) < MOST_REFUSED)
+
+    def __contains__(self, pair: tuple[int, int]) -> bool:
+        """Whether two things, the smaller number first, were found unlike."""
+        return pair in self._pairs
 
 
 def first_of_group(labels: I64) -> I64:

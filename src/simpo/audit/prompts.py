@@ -177,12 +177,12 @@ class Prompts:
         # A join takes time linear in the prompts, so there must not be many: they come in parts of a few percent.
         at_once = max(256, len(members) // 64)
         while len(one):
-            apart = groups.apart(one, other)
-            one, other = one[apart], other[apart]
+            worth = groups.apart(one, other) & refused.open(one, other)
+            one, other = one[worth], other[worth]
             links = []
             for left, right in zip(one[:at_once].tolist(), other[:at_once].tolist(), strict=True):
                 pair = (min(left, right), max(left, right))
-                if not refused.worth(*pair):
+                if pair in refused:
                     continue
                 if self.alike(int(members[left]), int(members[right])) >= NEAR:
                     links.append(pair)
