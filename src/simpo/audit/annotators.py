@@ -79,7 +79,22 @@ def annotator_rows(figures: Sequence[AnnotatorFigures]) -> list[dict[str, Any]]:
 
 
 def _flagged(figures: Sequence[AnnotatorFigures]) -> dict[str, list[AnnotatorFigures]]:
-    return {kind: [one for one in figures if test(one, figures)] for kind, test in _TESTS.items()}
+    agreement, longer = (_Pool.of_all([getter(one) for one in figures]) for getter in (_agreement, _longer))
+    tests: dict[str, Callable[[AnnotatorFigures], bool]] = {
+        "weak_annotator": lambda one: _stands_apart(one.agreement, agreement, -1, WEAK),
+        "one_sided_annotator": lambda one: _always(one.first),
+        "length_bound_annotator": lambda one: _length_bound(one.longer, longer),
+        "few_votes": lambda one: one.votes < FEW_VOTES,
+    }
+    return {kind: [one for one in figures if test(one)] for kind, test in tests.items()}
+
+
+def _agreement(one: AnnotatorFigures) -> Share | None:
+    return one.agreement
+
+
+def _longer(one: AnnotatorFigures) -> Share | None:
+    return one.longer
 
 
 def annotator_figures(table: VoteTable) -> list[AnnotatorFigures]:
@@ -132,88 +147,110 @@ def _against_others(table: VoteTable) -> tuple[Mask, Mask]:
     return others.argmax(1) == table.took, ranked[:, 2] > ranked[:, 1]
 
 
-def _weak(one: AnnotatorFigures, figures: Sequence[AnnotatorFigures]) -> bool:
-    return _stands_apart(one.agreement, [other.agreement for other in figures if other is not one], -1, WEAK)
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """A share over all annotators: successes of votes, and the most votes of one annotator."""
 
+    successes: int
+    of: int
+    largest: int
 
-def _one_sided(one: AnnotatorFigures, figures: Sequence[AnnotatorFigures]) -> bool:
-    return _always(one.first)
+    @classmethod
+    def of_all(cls, shares: Sequence[Share | None]) -> _Pool:
+        known = [share for share in shares if share is not None]
+        return cls(
+            sum(share.successes for share in known),
+            sum(share.of for share in known),
+            max((share.of for share in known), default=0),
+        )
 
+    def without(self, own: Share) -> Interval | None:
+        """The share of all others; None where there are none.
 
-def _length_bound(one: AnnotatorFigures, figures: Sequence[AnnotatorFigures]) -> bool:
-    if one.longer is None or not _always(one.longer):
-        return False
-    direction = 1 if one.longer.interval.value > 0.5 else -1
-    return _stands_apart(one.longer, [other.longer for other in figures if other is not one], direction, 0.0)
-
-
-def _few(one: AnnotatorFigures, figures: Sequence[AnnotatorFigures]) -> bool:
-    return one.votes < FEW_VOTES
+        It counts at most as many votes as one annotator has, which is careful: votes on one item depend on each other.
+        """
+        of = self.of - own.of
+        if of <= 0:
+            return None
+        size = min(of, self.largest)
+        return wilson((self.successes - own.successes) / of * size, size)
 
 
 def _always(share: Share | None) -> bool:
-    return (
-        share is not None
-        and share.of >= FEW_VOTES
-        and max(share.interval.value, 1 - share.interval.value) >= ALWAYS
-    )
-
-
-def _stands_apart(own: Share | None, others: Sequence[Share | None], direction: int, least: float) -> bool:
-    """Whether a share lies above (direction 1) or below (-1) that of all others by `least`, and beyond chance.
-
-    The others' interval counts at most one vote an item, which is careful where votes on one item depend on each other.
-    """
-    rest = [share for share in others if share is not None]
-    if own is None or own.of < FEW_VOTES or not rest:
+    if share is None or share.of < FEW_VOTES:
         return False
-    total = sum(share.of for share in rest)
-    pooled = sum(share.successes for share in rest) / total
-    size = min(total, max(share.of for share in rest))
-    apart = independent_difference(own.strict, wilson(pooled * size, size))
+    return max(share.interval.value, 1 - share.interval.value) >= ALWAYS
+
+
+def _length_bound(own: Share | None, pool: _Pool) -> bool:
+    if own is None or not _always(own):
+        return False
+    return _stands_apart(own, pool, 1 if own.interval.value > 0.5 else -1, 0.0)
+
+
+def _stands_apart(own: Share | None, pool: _Pool, direction: int, least: float) -> bool:
+    """Whether a share lies above (direction 1) or below (-1) that of all others by `least`, and beyond chance."""
+    rest = None if own is None or own.of < FEW_VOTES else pool.without(own)
+    if own is None or rest is None:
+        return False
+    apart = independent_difference(own.strict, rest)
     lead = (apart.value, apart.low) if direction > 0 else (-apart.value, -apart.high)
     return lead[0] >= least and lead[1] > 0
 
 
-_TESTS: Mapping[str, Callable[[AnnotatorFigures, Sequence[AnnotatorFigures]], bool]] = {
-    "weak_annotator": _weak,
-    "one_sided_annotator": _one_sided,
-    "length_bound_annotator": _length_bound,
-    "few_votes": _few,
-}
-_ABOUT: Mapping[str, tuple[Severity, str, str]] = {
-    "weak_annotator": (
+@dataclass(frozen=True, slots=True)
+class _Trait:
+    """How a trait is told: of one annotator, of several, which share shows it, and what to do."""
+
+    severity: Severity
+    one: str
+    several: str
+    shown: Callable[[AnnotatorFigures], Share | None]
+    action: str
+
+
+_TRAITS: Mapping[str, _Trait] = {
+    "weak_annotator": _Trait(
         "warning",
-        "agrees with the others less than they do among themselves",
+        "agrees less with the others than these do among themselves",
+        "agree less with the others than these do among themselves",
+        _agreement,
         "Read some of these votes against the guideline; train the annotator, or leave the votes out.",
     ),
-    "one_sided_annotator": (
+    "one_sided_annotator": _Trait(
         "warning",
-        "takes the same position in almost every vote",
+        "takes the same position in almost every vote (share of the first)",
+        "take the same position in almost every vote (share of the first)",
+        lambda one: one.first,
         "Leave these votes out: they say nothing of the replies.",
     ),
-    "length_bound_annotator": (
+    "length_bound_annotator": _Trait(
         "warning",
-        "goes by length alone in almost every vote, unlike the others",
+        "goes by length in almost every vote, unlike the others (share of the longer)",
+        "go by length in almost every vote, unlike the others (share of the longer)",
+        _longer,
         "Read some of these votes where the other choice was better; leave them out if length decided.",
     ),
-    "few_votes": (
+    "few_votes": _Trait(
         "note",
         f"has fewer than {FEW_VOTES} votes, too few to be judged",
+        f"have fewer than {FEW_VOTES} votes, too few to be judged",
+        lambda one: None,
         "Nothing: such annotators are not tested one by one.",
     ),
 }
 
 
 def _about(kind: str, named: Sequence[AnnotatorFigures], figures: Sequence[AnnotatorFigures]) -> Finding:
-    severity, words, action = _ABOUT[kind]
-    names = ", ".join(f"{one.name}{_shown(kind, one)}" for one in named[:5])
+    trait = _TRAITS[kind]
+    words = trait.one if len(named) == 1 else trait.several
+    listed = ", ".join(f"{one.name}{_percent(trait.shown(one))}" for one in named[:5])
     more = f" and {len(named) - 5} more" if len(named) > 5 else ""
     return Finding(
         kind,
-        severity,
-        f"{len(named)} of {len(figures)} annotators: {words} ({names}{more}).",
-        action,
+        trait.severity,
+        f"{len(named):,} of {len(figures):,} annotators {words}: {listed}{more}.",
+        trait.action,
         count=len(named),
         of=len(figures),
         unit="annotators",
@@ -221,13 +258,5 @@ def _about(kind: str, named: Sequence[AnnotatorFigures], figures: Sequence[Annot
     )
 
 
-def _shown(kind: str, one: AnnotatorFigures) -> str:
-    share = {
-        "weak_annotator": one.agreement,
-        "one_sided_annotator": one.first,
-        "length_bound_annotator": one.longer,
-    }.get(kind)
-    if share is None:
-        return f" {one.votes}" if kind == "few_votes" else ""
-    what = {"weak_annotator": "", "one_sided_annotator": " first", "length_bound_annotator": " longer"}[kind]
-    return f" {100 * share.interval.value:.0f} %{what}"
+def _percent(share: Share | None) -> str:
+    return "" if share is None else f" {100 * share.interval.value:.0f} %"

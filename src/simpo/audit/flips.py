@@ -23,6 +23,7 @@ MIN_COUNTED = 500  # fewer allow a ranking, and no count
 MIN_GROUP = 1000  # pairs of like votes that get a rate of their own
 LIKELY = 0.5  # chance of being turned from where on a label is counted as suspected
 NUM_RANKED = 50
+SHIFTED = 0.1  # difference of the share with the shorter reply chosen, from where on it is said
 MAX_TEXT = 600  # characters of each text in the ranked list
 
 Mask = npt.NDArray[np.bool_]
@@ -87,9 +88,7 @@ def flip_findings(judged: Judged, sample: PairSample) -> list[Finding]:
             "suspected_flip",
             "warning" if count else "note",
             _title(found, count, len(prompts), sample.whole),
-            "Read the ranked list from the top and correct what is wrong; dropping them unread also drops right labels."
-            if count
-            else "Read the first of the ranked list: they are the likeliest to be wrong.",
+            _action(judged.features.log_ratio < 0, likely),
             count=count,
             of=len(prompts),
             examples=tuple(_example(sample, found, place) for place in order[:MAX_EXAMPLES].tolist()),
@@ -111,6 +110,16 @@ def _title(found: Suspicion, count: int, of: int, whole: bool) -> str:
         f"Some {100 * rate.value:.1f} % of the labels look turned at random ({span}); {count:,} of {among} are more "
         "likely turned than not."
     )
+
+
+def _action(shorter: Mask, likely: Mask) -> str:
+    if not likely.any():
+        return "Read the first of the ranked list: they are the likeliest to be wrong."
+    action = "Read the ranked list from the top and correct what is wrong; dropping them unread also drops right labels"
+    among, overall = float(shorter[likely].mean()), float(shorter.mean())
+    if abs(among - overall) < SHIFTED:
+        return f"{action}."
+    return f"{action}: in {100 * among:.0f} % of them the shorter reply is chosen, in {100 * overall:.0f} % of all."
 
 
 def _figures(

@@ -91,7 +91,8 @@ def _longer(table: LengthTable) -> Finding:
         "warning" if skewed else "note",
         "All pairs have two replies of equal length."
         if share is None
-        else f"The longer reply is chosen in {100 * share.value:.1f} % ({_span(share)}) of {of:,} pairs.",
+        else f"The longer reply is chosen in {100 * share.value:.1f} % ({_span(share)}) of {of:,} pairs whose replies "
+        "differ in length.",
         _longer_action(share, skewed),
         count=count,
         of=of,
