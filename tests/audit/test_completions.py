@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simpo.audit.phrases import MAX_OPENINGS, Openings, Phrases, opening, placeholder, refuses
+from simpo.audit.openings import Openings, opening
+from simpo.audit.phrases import Phrases, placeholder, refuses
 from simpo.audit.tally import Sides, Tally, around
 from simpo.audit.truncation import Truncation, looks_cut
 from simpo.audit.view import view_of
@@ -136,14 +137,16 @@ def test_openings_that_many_share_are_counted_on_both_sides() -> None:
     assert found_by(Openings(), *different) == {}
 
 
-def test_the_openings_kept_are_bounded_whatever_is_read() -> None:
-    check = Openings()
-    view = view_of(pair())
-    for number in range(MAX_OPENINGS + 10):
-        text = pair(chosen=f"{number} is rare") if number % 2 else pair(chosen="Sure, that is common.")
+def test_the_openings_kept_are_bounded_and_a_common_one_is_never_forgotten() -> None:
+    check, view = Openings(max_kept=100), view_of(pair())
+    for number in range(3000):
+        text = pair(
+            chosen=f"{number} is rare" if number % 10 else "Sure, that is common.",
+            rejected=f"{number % 300} no",
+        )
         check.look(number, text, view)
-    assert all(len(side) <= MAX_OPENINGS for side in check.sides)
-    assert check.sides[0]["sure that is common"] == MAX_OPENINGS / 2 + 5
+        assert all(len(side) <= 100 for side in check.sides)
+    assert check.sides[0]["sure that is common"] == 300
 
 
 @given(st.text(max_size=120))

@@ -29,6 +29,14 @@ INVISIBLE = re.compile(
     "|(?<![^\x00-\x7f])[\u200c\u200d](?![^\x00-\x7f])"
 )
 SURROGATE = re.compile("[\ud800-\udfff]")
+_ODD_KINDS = {
+    "replacement_character": re.compile("\ufffd"),
+    "lone_surrogate": SURROGATE,
+    "invisible_characters": INVISIBLE,
+}
+# To see that a text has none of these, or no two characters that mojibake begins with, is much faster.
+_ODD = re.compile("[\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ud800-\udfff\ufeff\ufffd]")
+_MOJIBAKE_HINT = re.compile(f"[\u00c2-\u00f4][{_HIGH}]")
 ENTITY = re.compile(r"&(?:amp|quot|apos|nbsp|lt|gt|#39|#x27|#\d{2,5}|#x[0-9a-fA-F]{2,5});")
 _MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>|```|\bhtml\b|\bxml\b|\bentit(?:y|ies)\b|\bescap", re.IGNORECASE)
 _BYTES = {bytes([byte]).decode("cp1252", "ignore") or chr(byte): byte for byte in range(0x80, 0x100)} | {
@@ -115,15 +123,12 @@ class Encoding:
 
     def _beyond_ascii(self, number: int, pair: Pair, view: View) -> None:
         whole = view.whole
-        if "\ufffd" in whole:
-            self._each(number, pair, view, "replacement_character", re.compile("\ufffd"))
-        if SURROGATE.search(whole):
-            self._each(number, pair, view, "lone_surrogate", SURROGATE)
-        for match in INVISIBLE.finditer(whole):
-            self._characters[f"U+{ord(match[0]):04X}"] += 1
-        if INVISIBLE.search(whole):
-            self._each(number, pair, view, "invisible_characters", INVISIBLE)
-        if MOJIBAKE.search(whole):
+        if _ODD.search(whole):
+            for kind, pattern in _ODD_KINDS.items():
+                self._each(number, pair, view, kind, pattern)
+            for match in INVISIBLE.finditer(whole):
+                self._characters[f"U+{ord(match[0]):04X}"] += 1
+        if _MOJIBAKE_HINT.search(whole):
             for side, text in view.texts():
                 pieces = mojibake_in(text)
                 if pieces:

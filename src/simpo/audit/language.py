@@ -23,6 +23,7 @@ MIN_STOP_WORDS, MIN_WORDS, MIN_DENSITY, MIN_LEAD = (
 )  # hits, distinct ones, of all words, over the next
 
 _SCRIPT = re.compile("|".join(f"(?P<{name}>[{letters}]+)" for name, letters in SCRIPTS.items()))
+_BEYOND_LATIN = re.compile("[\u0370-\u1dff\u1f00-\u1fff\u2c00-\ud7ff\uf900-\ufdff\U00010000-\U0010ffff]+")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _SPEAKS_OF_LANGUAGES = re.compile(SPEAKS_OF_LANGUAGES, re.IGNORECASE)
 # Any three of these say English, without counting words.
@@ -36,9 +37,12 @@ for _language, _words in STOP_WORDS.items():
 
 def language_of(text: str) -> str | None:
     """The language (or script) of a text, or None where it is too short or mixed to be sure."""
-    if text.isascii():
-        return "English" if _plainly_english(text) else _by_stop_words(text[:HEAD])
     head = text[:HEAD]
+    others = 0 if head.isascii() else sum(map(len, _BEYOND_LATIN.findall(head)))
+    if others < 0.1 * len(head) and _plainly_english(head):
+        return "English"
+    if not others:
+        return _by_stop_words(head)
     scripts: Counter[str] = Counter()
     for match in _SCRIPT.finditer(head):
         assert match.lastgroup is not None

@@ -1,4 +1,4 @@
-"""What completions say again and again: refusals, placeholders, the same openings, answers that a program can check."""
+"""What completions hold that a reader would rather not see, or that a program can check."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import re
 from collections import Counter
 
 from simpo.audit.findings import Finding
-from simpo.audit.kinds import found, percent
+from simpo.audit.kinds import found
 from simpo.audit.tally import Sides, Tally, around
 from simpo.audit.view import View
-from simpo.core.intervals import wilson
-from simpo.data.reasons import shown
 from simpo.records import Pair
 
 HEAD = 300  # characters in which a refusal stands
-OPENING_WORDS = 4
-MIN_OPENING_SHARE, MIN_OPENING_COUNT = 0.02, 5
-MAX_OPENINGS = 200_000  # counted at once; the rare ones are forgotten beyond that
 
 # Apostrophes are made straight before the search.
 _CANNOT = r"(?:cannot|can't|can not|could not|couldn't|won't|will not|(?:am|'m) (?:unable|not able) to)"
@@ -60,7 +55,6 @@ _ANSWER_COLUMNS = frozenset(
     )
 )
 _MARKED_ANSWER = re.compile(r"\\boxed\{|(?:^|\n)#### ?-?[\d$]")
-_PUNCTUATION = '.,:;!?"()*#_-'
 
 
 def refuses(text: str) -> re.Match[str] | None:
@@ -81,67 +75,6 @@ def placeholder(text: str) -> re.Match[str] | None:
             if match:
                 return match
     return None
-
-
-def opening(text: str) -> str:
-    """The first four words of a text without case and punctuation."""
-    return " ".join(
-        word.strip(_PUNCTUATION) for word in text[:80].casefold().split(None, OPENING_WORDS)[:OPENING_WORDS]
-    )
-
-
-class Openings:
-    """How often completions of the two sides begin with the same words; memory is bounded."""
-
-    def __init__(self) -> None:
-        self.sides: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
-        self._tally = Tally()
-
-    def look(self, number: int, pair: Pair, view: View) -> None:
-        """Take in pair `number`."""
-        for side, text in zip(self.sides, (pair.chosen, pair.rejected), strict=True):
-            side[opening(text)] += 1
-            if len(side) > MAX_OPENINGS:
-                for words in [words for words, count in side.items() if count == 1]:
-                    del side[words]
-
-    def findings(self, of: int) -> list[Finding]:
-        """What was found in `of` pairs."""
-        least = max(MIN_OPENING_COUNT, MIN_OPENING_SHARE * of)
-        counts = {
-            words: (self.sides[0][words], self.sides[1][words])
-            for side in self.sides
-            for words, count in side.most_common(50)
-            if count >= least and words
-        }
-        if not counts:
-            return []
-        top = sorted(counts.items(), key=lambda item: -max(item[1]))
-        words, (chosen, rejected) = top[0]
-        title = (
-            f"{len(top)} opening{'s' * (len(top) > 1)} begin{'s' * (len(top) == 1)} at least "
-            f"{percent(MIN_OPENING_SHARE)} of the completions of a side; the commonest, {shown(words, 50)}, "
-            f"{percent(chosen / of)} of the chosen and {percent(rejected / of)} of the rejected."
-        )
-        rows = [
-            {
-                "opening": words,
-                "chosen": chosen,
-                "rejected": rejected,
-                "chosen_share": wilson(chosen, chosen + rejected).to_json(),
-            }
-            for words, (chosen, rejected) in top[:20]
-        ]
-        return [_opening_finding(title, sum(max(pair) for pair in counts.values()), of, rows)]
-
-
-def _opening_finding(title: str, count: int, of: int, rows: list[dict[str, object]]) -> Finding:
-    from simpo.audit.kinds import KINDS
-
-    about = KINDS["common_openings"]
-    return Finding(
-        "common_openings", about.severity, title, about.action, count, of, figures={"openings": rows}
-    )
 
 
 class Phrases:

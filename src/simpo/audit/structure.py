@@ -142,10 +142,14 @@ class Structure:
 
 def _may_be_same(one: str, other: str) -> bool:
     """Whether two texts can be the same after `normalised`: cheap, and true too often rather than too rarely."""
-    if not (one.isascii() and other.isascii()):
-        return True
-    left, right = one.lstrip(), other.lstrip()
-    return left[:1].lower() == right[:1].lower() and left.rstrip()[-1:].lower() == right.rstrip()[-1:].lower()
+    if one.isascii() and other.isascii():
+        left, right = one.lstrip(), other.lstrip()
+        return (
+            left[:1].lower() == right[:1].lower()
+            and left.rstrip()[-1:].lower() == right.rstrip()[-1:].lower()
+        )
+    left, right = normalised(one[:64]), normalised(other[:64])
+    return min(len(left), len(right)) < 24 or left[:16] == right[:16]
 
 
 def _echoes(text: str, prompt: str) -> bool:

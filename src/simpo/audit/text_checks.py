@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from simpo.audit.encoding import Encoding
 from simpo.audit.findings import Finding
 from simpo.audit.language import Language
-from simpo.audit.phrases import Openings, Phrases
+from simpo.audit.openings import Openings
+from simpo.audit.phrases import Phrases
 from simpo.audit.privacy import Privacy
 from simpo.audit.scores import Scores
 from simpo.audit.structure import Structure
