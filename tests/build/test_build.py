@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import tempfile
 from collections import Counter
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from simpo.data.read import read_rows
 from simpo.data.version import check_version
+from simpo.errors import DataError
 from simpo.records import Dataset, Pair
 from tests.build.made import built, listed_repairs, pair, pairs, rows_of, splits_of, write_rows
 
@@ -226,6 +228,26 @@ def test_pairs_that_ask_what_is_measured_are_left_out(tmp_path: Path) -> None:
     (looked_up,) = version.manifest.looked_up
     assert looked_up.name == "test.jsonl" and looked_up.sha256 == sha256(held_out.read_bytes()).hexdigest()
     assert str(tmp_path) not in (version.path / "audit.json").read_text()
+
+
+def test_a_version_can_be_built_again_from_its_own_files(many: Path, tmp_path: Path) -> None:
+    first = built(tmp_path / "a", many)
+    again = built(tmp_path / "b", first.path, write="jsonl")
+    assert again.hash == first.hash
+    old = {row["id"]: row["extra"] for split in first.manifest.splits for row in rows_of(first, split)}
+    assert {
+        row["id"]: row["extra"] for split in again.manifest.splits for row in rows_of(again, split)
+    } == old
+    with (first.path / "test.parquet").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(DataError, match="is not what was built"):
+        built(tmp_path / "c", first.path)
+
+
+def test_a_pipe_is_refused_for_it_can_be_read_but_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="a build reads its files twice"):
+        built(tmp_path / "v", tmp_path / "pipe")
 
 
 def test_a_mend_that_makes_two_rows_equal_leaves_one(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 class SourcesRecipe(Section):
     """The files of pairs, and how they are read."""
 
-    files: str | Files = Field(description="File, several files, patterns (`data/*.jsonl`), or a hub id.")
+    files: str | Files = Field(
+        description="File, several files, patterns (`data/*.jsonl`), a hub id, or a version."
+    )
     format: str | None = Field(
         None, description="Format of the files, by its name in docs/formats.md; none to recognise it."
     )

@@ -26,7 +26,7 @@ from simpo.build.write import SplitFiles, Written
 from simpo.data.locate import locate
 from simpo.data.manifest import SPLITS, Lengths, LengthSkew, Split
 from simpo.data.read import iter_rows
-from simpo.data.version import Version, check_version, listed_ids, open_version
+from simpo.data.version import Version, check_version, is_version, listed_ids, open_version, require_whole
 from simpo.errors import CheckFailed, DataError, RecipeError
 from simpo.runs.folder import storage_errors
 
@@ -48,7 +48,7 @@ def build(recipe: BuildRecipe, report: Report | None = None) -> Version:
     out = Path(recipe.output)
     require_free(out)
     parent = None if recipe.parent is None else _open_parent(recipe)
-    sources = sorted(locate(recipe.files), key=str)
+    sources = _sources(recipe)
     others = (
         locate([*(recipe.data.held_out or ()), *(recipe.data.benchmark or ())]) if _looks_up(recipe) else []
     )
@@ -76,6 +76,28 @@ def build(recipe: BuildRecipe, report: Report | None = None) -> Version:
         write_papers(folder, manifest, both_audits(found, names, result, folder, written))
     say(f"wrote {out}")
     return open_version(out)
+
+
+def _sources(recipe: BuildRecipe) -> list[Path | str]:
+    """The files by their paths; a dataset version among them stands for its splits, once they are what was written."""
+    specs: list[str] = []
+    for spec in recipe.files:
+        if is_version(Path(spec)):
+            version = open_version(spec)
+            for split in SPLITS:
+                require_whole(version, split)
+            specs += [str(path) for split in SPLITS if (path := version.file(split)) is not None]
+        else:
+            specs.append(spec)
+    sources = sorted(locate(specs), key=str)
+    for source in sources:
+        if isinstance(source, Path) and not source.is_file():
+            raise DataError(
+                "not a plain file, and a build reads its files twice",
+                where=str(source),
+                fix="write what comes out of it to a file first",
+            )
+    return sources
 
 
 def _open_parent(recipe: BuildRecipe) -> Version:

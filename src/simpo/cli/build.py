@@ -17,7 +17,8 @@ def command(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILES_OR_RECIPE", help="Files of pairs, patterns or hub ids; or a build recipe (.yaml)."
+            metavar="FILES_OR_RECIPE",
+            help="Files of pairs, patterns, hub ids or versions; or a build recipe (.yaml).",
         ),
     ],
     out: Annotated[
@@ -156,7 +157,7 @@ def _remarks(manifest: Any) -> list[str]:
         f"{grouping.prompts:,} prompts in {grouping.groups:,} groups; the largest has {grouping.largest_rows:,} pairs"
     )
     lines += [
-        f"no pair fell to {name}: ask for a larger share, or for --stratify exact"
+        f"no pair fell to {name}: ask for a larger share, another --seed, or --stratify exact"
         for name, part in manifest.splits.items()
         if part.rows == 0 and manifest.settings.get("split", {}).get(name)
     ]
