@@ -98,6 +98,15 @@ def test_labels_by_words_are_no_rulers() -> None:
     assert found.figures["length_matched"]["all_words"]["value"] > 0.9
 
 
+def test_length_and_style_call_the_same_pairs_equally_long() -> None:
+    rng = np.random.default_rng(10)
+    pairs = [
+        pair(number, "c" * int(rng.integers(8, 14)), "r" * int(rng.integers(8, 14))) for number in range(120)
+    ]
+    found = _findings(pairs)
+    assert found["style_bias"].figures["length_matched"]["pairs"] == found["length_matched"].count
+
+
 def test_a_mark_of_style_is_told_by_its_own_share() -> None:
     rng = np.random.default_rng(6)
     pairs = []

@@ -84,6 +84,17 @@ def test_the_curve_is_that_of_the_rule_behind_it() -> None:
     assert sum(row["pairs"] for row in figures["bins"]) + figures["equal"] == 4000
 
 
+def test_the_curve_steps_where_the_longer_wins_however_little_longer_it_is() -> None:
+    rng = np.random.default_rng(2)
+    lengths = []
+    for ratio in rng.uniform(0.03, 1.0, 3000):
+        short, long = 1000, round(1000 * math.exp(ratio))
+        lengths.append((long, short) if rng.random() < 0.8 else (short, long))
+    for point in _findings(_pairs(lengths))["length_bias"].figures["curve"]:
+        if abs(point["log_ratio"]) > 0.1:
+            assert point["value"] == pytest.approx(0.8 if point["log_ratio"] > 0 else 0.2, abs=0.04)
+
+
 def test_the_curve_goes_through_one_half_and_is_odd() -> None:
     rng = np.random.default_rng(1)
     lengths = [(int(a), int(b)) for a, b in rng.integers(5, 500, size=(300, 2))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,8 +40,9 @@ def extract(pairs: Iterable[Pair]) -> PairFeatures:
     hasher = Hasher()
     marked: list[list[float]] = []
     textured: list[list[float]] = []
-    buckets, values, ends = array("i"), array("f"), array("i", [0])
+    ratios, buckets, values, ends = array("d"), array("i"), array("f"), array("i", [0])
     for pair in pairs:
+        ratios.append(math.log(len(pair.chosen) / len(pair.rejected)))
         prompt = PromptWords.of(pair.prompt)
         marked.append(_less(np.log1p(marks(pair.chosen)), np.log1p(marks(pair.rejected))))
         textured.append(
@@ -50,11 +52,10 @@ def extract(pairs: Iterable[Pair]) -> PairFeatures:
         buckets.frombytes(own_buckets.tobytes())
         values.frombytes(own_values.tobytes())
         ends.append(len(buckets))
-    by_name = np.array(textured).reshape(-1, len(TEXTURE))
     return PairFeatures(
-        by_name[:, TEXTURE.index("length")],
+        np.array(ratios, dtype=np.float64),
         np.array(marked).reshape(-1, len(MARKS)),
-        by_name,
+        np.array(textured).reshape(-1, len(TEXTURE)),
         _words(np.frombuffer(buckets, np.int32), np.frombuffer(values, np.float32), np.array(ends, np.int32)),
     )
 

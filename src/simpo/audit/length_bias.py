@@ -24,7 +24,7 @@ NUM_BINS, MIN_BIN = 12, 40
 NUM_POINTS = 2000  # of the scatter
 NUM_CURVE = 25  # points of the fitted curve on each side
 MAX_CATEGORIES = 30
-_STEP = 0.2  # log ratio over which the fitted curve may step at equal lengths
+_STEP = 0.05  # log ratio over which the fitted curve may step at equal lengths
 
 Mask = npt.NDArray[np.bool_]
 
