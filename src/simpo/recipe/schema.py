@@ -57,7 +57,8 @@ class DataRecipe(Section):
     """The preferences (or SFT examples), how they are read and how they are rendered to tokens."""
 
     train: str | Files = Field(
-        description="Training file, several files, or a hub id (`name` or `name:split`)."
+        description="Training file, several files, a hub id (`name` or `name:split`), or the folder of a dataset "
+        "version, whose validation and test splits then serve where no others are named."
     )
     validation: str | Files | None = Field(None, description="Validation file, files or hub id.")
     validation_fraction: Fraction = Field(
@@ -253,7 +254,6 @@ class TrainRecipe(Section):
         1, description="How many of the newest checkpoints to keep; the best is kept besides."
     )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`.")
-
 
     @model_validator(mode="after")
     def _one_cut(self) -> TrainRecipe:
