@@ -68,7 +68,11 @@ def train_in_child(
         error = _relay(child.stdout, listen, progress)
         status = child.wait()
     if asked.stopped:
-        raise Interrupted("interrupted; what was trained is saved", where=str(recipe))
+        raise Interrupted(
+            "interrupted; what was trained is saved",
+            where=str(recipe),
+            fix="the same command goes on from there",
+        )
     if error is not None:
         raise RunFailed(str(error["message"]), where=error.get("where"), fix=error.get("fix"))
     if status != 0:
