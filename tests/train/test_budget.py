@@ -21,7 +21,7 @@ def test_without_a_word_a_run_finds_its_budget_and_trains_what_counted_pairs_tra
 ) -> None:
     auto, counted = workshop.train("auto", train=AUTO), workshop.train("counted")
     (found,) = auto.events("budget")
-    assert found["tokens"] >= 1024 and not counted.events("budget")
+    assert found["tokens"] >= 512 and not counted.events("budget")
     for ours, theirs in zip(auto.events("step"), counted.events("step"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
@@ -50,9 +50,9 @@ def test_short_memory_makes_micro_batches_smaller_and_leaves_nothing_behind(work
     def tokens(free: int | None) -> int:
         return find_budget(model, optimizer, choice, groups, free).tokens
 
-    assert tokens(None) == tokens(states + 2**40) == 1024
+    assert tokens(None) == tokens(states + 2**40) == 512
     assert tokens(0) == tokens(states) == padded_tokens([longest])  # one group must fit, whatever is free
     sizes = [tokens(states + kibibytes * 2**10) for kibibytes in (1024, 2048, 4096, 8192)]
-    assert sizes == sorted(sizes) and len(set(sizes)) > 2 and sizes[0] < 1024
+    assert sizes == sorted(sizes) and len(set(sizes)) > 2 and sizes[0] < 512
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in model.parameters())
