@@ -55,7 +55,7 @@ class RunFailed(SimpoError):
 
 
 class Collapsed(RunFailed):
-    """A run whose model is broken, collapsing or no longer finite: these settings end so however often they are tried."""
+    """A run whose model is broken, collapsing or not finite: these settings end so however often they are tried."""
 
 
 class Interrupted(SimpoError):

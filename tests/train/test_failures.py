@@ -234,7 +234,7 @@ def test_an_absurd_learning_rate_fails_the_run_and_keeps_what_was_good(
     text = run.folder.recipe_path.read_text(encoding="utf-8")
     run.folder.recipe_path.write_text(text.replace("lr: 0.001", f"lr: {lr:.1e}"), encoding="utf-8")
     assert load_recipe(run.folder.recipe_path).recipe.train.lr == lr
-    with pytest.raises(RunFailed, match="collapsing|not finite|the weights are as large as") as failure:
+    with pytest.raises(RunFailed, match=r"collapsing|not finite|the weights are as large as") as failure:
         resume(run.path)
     assert failure.value.exit_status == 5 and "lower train.lr" in str(failure.value.fix)
     assert run.folder.lineage()["status"] == "failed"
