@@ -53,6 +53,38 @@ class Trial:
     report: Report
 
 
+class _EarlyStop:
+    """Hears a trial's events, tells the others its accuracies, and raises Hopeless where they leave it no hope."""
+
+    def __init__(self, report: Report, planned: int, num_prompts: int, *, active: bool) -> None:
+        self.report, self.planned, self.num_prompts, self.active = report, planned, num_prompts, active
+        self.verdict: str | None = None
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Stop at the checkpoint after a hopeless evaluation: by then the guard has had its say."""
+        if (
+            event["event"] == "evaluate"
+            and 0 < event["step"] < self.planned
+            and event["accuracy"] is not None
+        ):
+            self._judge(int(event["step"]), float(event["accuracy"]))
+        elif event["event"] == "checkpoint" and self.verdict is not None:
+            raise Hopeless(self.verdict)
+
+    def _judge(self, step: int, accuracy: float) -> None:
+        progress = step / self.planned
+        others = self.report(round(1000 * progress), accuracy)
+        if (
+            self.active
+            and progress <= LATEST_STOP
+            and hopeless(accuracy, others, num_prompts=self.num_prompts)
+        ):
+            self.verdict = (
+                f"stopped at step {step} of {self.planned}: accuracy {accuracy:.1%}, "
+                f"the best trial had {max(others):.1%} there"
+            )
+
+
 def trial_recipe(sweep: Sweep, trial: Trial, num_train: int) -> LoadedRecipe:
     """The recipe of a trial's run: the settings, and evaluations for its curve where the recipe names none."""
     loaded = sweep.recipe(trial.settings, trial.folder)
@@ -87,25 +119,7 @@ def run_trial(
     recipe = loaded.recipe
     planned = num_steps(recipe, len(prepared.train))
     num_prompts = len({group.row.prompt_id for group in prepared.validation})
-
-    verdict: list[str] = []
-
-    def judge(event: Mapping[str, Any]) -> None:
-        """Stop at the checkpoint after a hopeless evaluation: by then the guard has had its say."""
-        if event["event"] == "evaluate" and 0 < event["step"] < planned and event["accuracy"] is not None:
-            progress = event["step"] / planned
-            others = trial.report(round(1000 * progress), event["accuracy"])
-            if (
-                sweep.settings.prune
-                and progress <= LATEST_STOP
-                and hopeless(event["accuracy"], others, num_prompts=num_prompts)
-            ):
-                verdict.append(
-                    f"stopped at step {event['step']} of {planned}: accuracy {event['accuracy']:.1%}, "
-                    f"the best trial had {max(others):.1%} there"
-                )
-        elif event["event"] == "checkpoint" and verdict:
-            raise Hopeless(verdict[-1])
+    judge = _EarlyStop(trial.report, planned, num_prompts, active=sweep.settings.prune)
 
     def hear(event: dict[str, Any]) -> None:
         if listen is not None:
