@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,21 @@ def both_audits(
 
 def _timeless(one: Audit) -> dict[str, Any]:
     values = one.to_json()
-    return {
+    kept = {
         key: value
         for key, value in values.items()
         if key not in ("schema", "created", "seconds", "peak_memory_bytes")
     }
+    return {key: _rounded(value) for key, value in kept.items()}
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to six digits: the last bits of a fitted model are the processor's."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def write_papers(folder: Path, manifest: Manifest, audits: dict[str, Any]) -> None:
