@@ -34,6 +34,8 @@ MEANT: Mapping[str, tuple[str, ...]] = {
     "chosen_equals_rejected": ("identical",),
     # Mirrored rows that only the content gives away, suspected and never certain: benchmarks.label_truth says more.
     "flipped": ("suspected_flip",),
+    # Replies as good as each other: `agreement` counts the items on which annotators split, and names none of them.
+    "tie": (),
 }
 
 

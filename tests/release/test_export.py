@@ -155,7 +155,7 @@ def test_keep_writes_the_type_that_the_run_held_its_weights_in(shop: Workshop, t
     merged = export_run(lora, tmp_path / "merged")
     assert (merged.dtype, merged.parity.max_abs_error > 0) == ("bfloat16", True)
     adapter = export_run(lora, tmp_path / "adapter", kind="adapter")
-    assert (adapter.dtype, adapter.parity.max_abs_error) == ("float32", 0)
+    assert (adapter.dtype, adapter.parity.max_abs_error) == ("bfloat16", 0)
 
 
 def test_the_run_keeps_what_was_exported_and_every_hash_is_that_of_the_file(full_run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from simpo.errors import RecipeError, RunFailed
@@ -277,9 +279,30 @@ def _open(url: str) -> optuna.storages.RDBStorage:
     # Several workers write to one file now and then: waiting a minute is better than failing.
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:
-        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
     except SQLAlchemyError:  # two workers made its tables at once: by now they are there
-        return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    if storage.engine.dialect.name == "sqlite":
+        _lock_before_reading(storage.engine)
+    return storage
+
+
+def _lock_before_reading(engine: Engine) -> None:
+    """Make every transaction of SQLite take the file's lock where it begins.
+
+    A trial is taken by reading that it waits and writing that it runs. Other databases lock the row that was read
+    (`SELECT ... FOR UPDATE`), which SQLite ignores: without this, two workers both read "waiting" and both take it.
+    """
+
+    @event.listens_for(engine, "connect")
+    def leave_begin_to_us(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()  # connections that were made before these rules
 
 
 def _study(storage: optuna.storages.RDBStorage, name: str) -> int:
