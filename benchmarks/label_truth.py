@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simpo.audit.flips import suspicion
-from simpo.audit.judged import judge
-from simpo.audit.model_scores import model_scorer
-from simpo.audit.sample import PairSample
+from simpo.audit.labels.flips import suspicion
+from simpo.audit.labels.judged import judge
+from simpo.audit.labels.model_scores import model_scorer
+from simpo.audit.labels.sample import PairSample
 from simpo.core.intervals import Floats, wilson
 from simpo.core.ranking import auc
 from simpo.data.read import iter_rows

@@ -22,7 +22,7 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
-from simpo.audit.minhash import (
+from simpo.audit.copies.minhash import (
     BAND_ROWS,
     BANDS,
     NEAR,
@@ -33,8 +33,8 @@ from simpo.audit.minhash import (
     shingle_set,
     signatures,
 )
-from simpo.audit.prompts import text_key
-from simpo.audit.structure import normalised
+from simpo.audit.copies.prompts import text_key
+from simpo.audit.texts.structure import normalised
 from simpo.data.read import iter_rows
 from simpo.records import Pair
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simpo.audit.findings import Finding
-from simpo.audit.view import TextCheck, view_of
+from simpo.audit.texts.view import TextCheck, view_of
 from simpo.records import Message, Pair, Source
 
 _WORDS = """

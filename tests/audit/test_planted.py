@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from examples.harbor.generate import generate
-from simpo.audit.text_checks import TextChecks
+from simpo.audit.texts.check import TextChecks
 from simpo.data.read import read_rows
 from simpo.records import Message, Pair, Source
 

@@ -16,7 +16,7 @@ from simpo.audit.kinds import KINDS, percent
 from simpo.audit.reading import Identity
 from simpo.audit.result import plain
 from simpo.audit.run import MAX_TEXT, audit, in_order
-from simpo.audit.text_checks import TextChecks
+from simpo.audit.texts.check import TextChecks
 from simpo.data.read import read_rows
 from simpo.data.reasons import REASONS
 from simpo.errors import DataError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.near_equal import all_with_all, main, ours, texts_of
-from simpo.audit.minhash import NEAR, jaccard, shingle_set
+from simpo.audit.copies.minhash import NEAR, jaccard, shingle_set
 from tests.audit.made import write_pairs
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from examples.harbor.generate import generate
-from simpo.audit.structure import normalised
+from simpo.audit.texts.structure import normalised
 from simpo.data.version import Version, check_version
 from tests.build.made import built, listed_repairs, rows_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simpo.audit.prompts import asked
+from simpo.audit.copies.prompts import asked
 from simpo.errors import CheckFailed, RecipeError
 from simpo.records import Message
 from tests.build.made import built, listed_repairs, pair, pairs, rows_of, splits_of, write_rows

@@ -17,7 +17,7 @@ from typing import Any
 
 from simpo.audit.findings import Finding
 from simpo.audit.memory import peak_memory_bytes
-from simpo.audit.text_checks import TextChecks
+from simpo.audit.texts.check import TextChecks
 from simpo.data.read import Spec, iter_rows
 from simpo.errors import DataError, RunFailed, SimpoError
 from simpo.records import Pair

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simpo.audit.duplicates import NEAR_COMPLETION, NEAR_PROMPT
+from simpo.audit.copies.duplicates import NEAR_COMPLETION, NEAR_PROMPT
+from simpo.audit.copies.minhash import NEAR
 from simpo.audit.findings import Repair
 from simpo.audit.kinds import CONTENT, ENCODING, LANGUAGE, PRIVACY, SCORES, STRUCTURE, TEMPLATES, Kind
-from simpo.audit.minhash import NEAR
 from simpo.data.reasons import NO_PAIR, REASONS
 
 

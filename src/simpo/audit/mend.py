@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from simpo.audit.encoding import CONTROLS, INVISIBLE, mended_mojibake, needs_line_breaks, outside_markup
-from simpo.audit.privacy import STAND_IN_ADDRESS, STAND_IN_PHONE, addresses, phones
-from simpo.audit.templates import without_control_tokens
+from simpo.audit.texts.encoding import CONTROLS, INVISIBLE, mended_mojibake, needs_line_breaks, outside_markup
+from simpo.audit.texts.privacy import STAND_IN_ADDRESS, STAND_IN_PHONE, addresses, phones
+from simpo.audit.texts.templates import without_control_tokens
 from simpo.records import Pair
 
 

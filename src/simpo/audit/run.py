@@ -10,18 +10,18 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
 from simpo.audit.beside import Beside, worth_it
+from simpo.audit.copies.check import Repeats
 from simpo.audit.findings import SEVERITIES, Check, Finding, Witness
-from simpo.audit.labels import Labels
-from simpo.audit.leakage import Leakage
+from simpo.audit.labels.check import Labels
+from simpo.audit.labels.model_scores import model_scorer
+from simpo.audit.leakage.check import Leakage
 from simpo.audit.memory import peak_memory_bytes
 from simpo.audit.methods import suited
-from simpo.audit.model_scores import model_scorer
 from simpo.audit.reading import Identity, LeftOut, files_read
-from simpo.audit.reliability import Reliability
-from simpo.audit.repeats import Repeats
 from simpo.audit.result import Audit, Facts
-from simpo.audit.text_checks import TextChecks
+from simpo.audit.texts.check import TextChecks
 from simpo.audit.verdict import judge
+from simpo.audit.voting.check import Reliability
 from simpo.data.read import RowStream, Spec, iter_rows
 from simpo.data.shapes import Pairing
 from simpo.errors import DataError, RecipeError
@@ -127,7 +127,7 @@ def _checks(
         checks.append(Leakage(held_out, benchmark))
     if model is not None:
         # A tokenizer is slow to import, and rarely asked for.
-        from simpo.audit.token_lengths import DEFAULT_LENGTH, TokenLengths
+        from simpo.audit.texts.token_lengths import DEFAULT_LENGTH, TokenLengths
 
         checks.append(TokenLengths.of_model(model, max_length=max_length or DEFAULT_LENGTH))
     elif max_length is not None:

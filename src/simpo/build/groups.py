@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from simpo.audit.compared import Compared
-from simpo.audit.duplicates import near_duplicates, repeated
+from simpo.audit.copies.compared import Compared
+from simpo.audit.copies.duplicates import near_duplicates, repeated
 from simpo.build.repairs import COPIES
 from simpo.build.spool import Kept, Spool
 from simpo.records import Pair
@@ -39,7 +39,7 @@ def compare_pairs(
 
     Of several copies the one stays whose id is among `first` (ids of the parent's pairs), then the one with the
     smallest id: so what stays does not depend on the order in which they were read. Prompts are grouped with those
-    nearly equal (see `simpo.audit.prompts`), or each is a group by itself where `near_prompts` is off.
+    nearly equal (see `simpo.audit.copies.prompts`), or each is a group by itself where `near_prompts` is off.
     """
     copies = {EXACT_DUPLICATE: _doubles(kept)} if EXACT_DUPLICATE in kinds else {}
     if not near_prompts and not {NORMALISED_DUPLICATE, NEAR_DUPLICATE} & set(kinds):

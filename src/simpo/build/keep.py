@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from simpo.audit.prompts import asked
+from simpo.audit.copies.prompts import asked
 from simpo.build.repairs import Plan, apply
 from simpo.build.spool import Kept, Spool
 from simpo.data.stream import RowStream

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simpo.audit.prompts import asked
+from simpo.audit.copies.prompts import asked
 from simpo.build.groups import Ints, Keys, Likeness
 from simpo.build.recipe import SplitRecipe
 from simpo.build.split import (

@@ -1,0 +1,1 @@
+"""Checks that compare pairs with each other: copies, near copies, contradictions, frequent prompts."""

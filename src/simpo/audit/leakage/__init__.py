@@ -1,0 +1,1 @@
+"""What of held-out files and benchmarks stands in the data already."""

@@ -1,0 +1,1 @@
+"""Checks that look at the texts of one pair at a time."""
