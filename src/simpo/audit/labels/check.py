@@ -18,7 +18,8 @@ class Labels:
     """Length bias over all pairs; style, words and suspected labels over at most `max_pairs` of them.
 
     model: scores pairs by a language model (see `simpo.audit.labels.model_scores`); then at most 5,000 pairs are
-    looked at unless `max_pairs` says otherwise. Of larger files a sample by row number is taken, and the findings say so.
+    looked at unless `max_pairs` says otherwise. Of larger files a sample by row number is taken, and the findings
+    say so.
     """
 
     def __init__(self, *, max_pairs: int | None = None, model: PairScorer | None = None) -> None:
