@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simpo.cli.app import main
-from simpo.study.compare import compare
+from simpo.study.compare.run import compare
 from tests.study.conftest import Bench, bench, no_waiting_for_disks, own_cache
 
 __all__ = ["bench", "no_waiting_for_disks", "own_cache"]

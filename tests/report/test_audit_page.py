@@ -14,7 +14,7 @@ from simpo.audit.run import audit
 from simpo.audit.verdict import judge
 from simpo.errors import DataError
 from simpo.records import Source
-from simpo.report.audit_page import write_audit_page
+from simpo.report.audit.page import write_audit_page
 from simpo.runs.folder import write_json_lines
 from tests.report.page import HOSTILE, Page
 

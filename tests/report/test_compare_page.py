@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from simpo.errors import DataError
-from simpo.report.compare_page import write_compare_page
+from simpo.report.compare.page import write_compare_page
 from tests.report.page import HOSTILE, Page
 from tests.report.synthetic_compare import comparison
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from simpo.errors import DataError
-from simpo.report.sweep_page import write_sweep_page
+from simpo.report.sweep.page import write_sweep_page
 from tests.report.page import HOSTILE, Page
 from tests.report.synthetic_sweep import sweep
 

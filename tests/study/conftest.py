@@ -14,7 +14,7 @@ from simpo.errors import RunFailed, SimpoError
 from simpo.recipe import LoadedRecipe, load_recipe, resolve_recipe
 from simpo.runs.folder import is_run_folder
 from simpo.study.child import Listener, Progress
-from simpo.study.compare_plan import Given, Plan, make_plan
+from simpo.study.compare.plan import Given, Plan, make_plan
 from simpo.train.run import train
 
 WORDS = ("parcel", "refund", "invoice", "plan", "code", "order", "late", "lost")

@@ -91,7 +91,7 @@ class Workers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         )
 
     def start(self, recipe: Path, out: Path) -> int:
@@ -126,7 +126,7 @@ def _serve() -> None:
     import peft
     import transformers.models.llama.modeling_llama
 
-    import simpo.study.sweep
+    import simpo.study.sweep.run
 
     assert all((accelerate, peft, transformers, simpo))
     os.fsync = lambda fd: None
@@ -153,8 +153,8 @@ def _serve() -> None:
 
 def _work(job: dict[str, Any]) -> int:
     from simpo.errors import SimpoError
-    from simpo.study import sweep
-    from simpo.study.sweep_space import load_sweep
+    from simpo.study.sweep import run as sweep
+    from simpo.study.sweep.space import load_sweep
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout = sys.stderr

@@ -14,10 +14,10 @@ from simpo.errors import RecipeError, RunFailed
 from simpo.evaluate.files import read_evaluation
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder, read_json
-from simpo.study.compare import compare
-from simpo.study.compare_measure import measure_all
-from simpo.study.compare_plan import BASE, Given, Plan, make_plan
-from simpo.study.compare_train import train_all
+from simpo.study.compare.measure import measure_all
+from simpo.study.compare.plan import BASE, Given, Plan, make_plan
+from simpo.study.compare.run import compare
+from simpo.study.compare.train import train_all
 from simpo.study.measure import Settings, measure
 from tests.study.conftest import Bench
 

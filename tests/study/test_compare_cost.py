@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simpo.study.compare_cost import price_methods, run_costs
-from simpo.study.compare_train import train_all
+from simpo.study.compare.cost import price_methods, run_costs
+from simpo.study.compare.train import train_all
 from tests.study.conftest import Bench, train_here
 
 

@@ -11,11 +11,11 @@ from simpo.core.intervals import paired_difference
 from simpo.core.mcnemar import exact_p
 from simpo.evaluate.files import Evaluation
 from simpo.evaluate.judge import Judge
-from simpo.study.compare_measure import Drift
-from simpo.study.compare_more import drift_json, regression_json
-from simpo.study.compare_pairs import pair_table, preference_json
-from simpo.study.compare_plan import BASE
-from simpo.study.compare_replies import generation_json, reply_table
+from simpo.study.compare.measure import Drift
+from simpo.study.compare.more import drift_json, regression_json
+from simpo.study.compare.pairs import pair_table, preference_json
+from simpo.study.compare.plan import BASE
+from simpo.study.compare.replies import generation_json, reply_table
 
 
 def evaluation(

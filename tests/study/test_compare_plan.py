@@ -8,7 +8,7 @@ import pytest
 
 from simpo.errors import RecipeError
 from simpo.runs.folder import RunFolder
-from simpo.study.compare_plan import Given, make_plan, read_held_out, settings_of
+from simpo.study.compare.plan import Given, make_plan, read_held_out, settings_of
 from tests.study.conftest import Bench
 
 

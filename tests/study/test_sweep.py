@@ -18,8 +18,8 @@ import torch
 from simpo.errors import Interrupted, RecipeError, RunFailed
 from simpo.recipe import load_recipe, resolve_recipe
 from simpo.study.measure import Settings, measure
-from simpo.study.sweep import run_sweep
-from simpo.study.sweep_space import load_sweep
+from simpo.study.sweep.run import run_sweep
+from simpo.study.sweep.space import load_sweep
 from simpo.train.run import train
 from tests.runs.schema import check_run
 from tests.study.sweeping import Toy, Workers, bytes_told, results

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simpo.errors import RecipeError
-from simpo.study.sweep_space import Axis, Sweep, load_sweep, name_of
+from simpo.study.sweep.space import Axis, Sweep, load_sweep, name_of
 
 
 def written(folder: Path, section: Any = None, **sections: Any) -> Path:

@@ -15,10 +15,10 @@ import optuna
 import pytest
 
 from simpo.errors import RecipeError
-from simpo.study.sweep_rows import Row
-from simpo.study.sweep_space import Sweep, load_sweep
-from simpo.study.sweep_store import Claim, Lost, Store
-from simpo.study.sweep_worker import Worker, is_gone, lease
+from simpo.study.sweep.rows import Row
+from simpo.study.sweep.space import Sweep, load_sweep
+from simpo.study.sweep.store import Claim, Lost, Store
+from simpo.study.sweep.worker import Worker, is_gone, lease
 from tests.study.test_sweep_space import written
 
 SETTINGS: dict[str, dict[str, Any]] = {f"beta-{beta}": {"method.beta": float(beta)} for beta in range(8)}
@@ -137,7 +137,7 @@ def test_a_trial_that_nobody_signed_for_is_left_alone_for_a_while(
     (trial,) = store.study.get_trials()
     assert store.storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.RUNNING)
     assert store.reap() == []
-    monkeypatch.setattr("simpo.study.sweep_store.UNSIGNED_S", -1.0)
+    monkeypatch.setattr("simpo.study.sweep.store.UNSIGNED_S", -1.0)
     assert store.reap() == ["beta-0"]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from simpo.study.sweep_rows import Row, choose
-from simpo.study.sweep_space import Sweep, load_sweep, name_of
-from simpo.study.sweep_strategy import make_plan
+from simpo.study.sweep.rows import Row, choose
+from simpo.study.sweep.space import Sweep, load_sweep, name_of
+from simpo.study.sweep.strategy import make_plan
 from tests.study.test_sweep_space import written
 
 PROMPTS = list(range(10))

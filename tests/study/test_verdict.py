@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simpo.study.verdict import THRESHOLDS, judge_comparison
+from simpo.study.compare.verdict import THRESHOLDS, judge_comparison
 
 Json = dict[str, Any]
 

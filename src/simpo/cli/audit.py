@@ -105,7 +105,7 @@ def _write(result: Audit, out: Path | None, html: Path | None) -> None:
 
         write_json(out, result.to_json())
     if html is not None:
-        from simpo.report.audit_page import write_audit_page
+        from simpo.report.audit.page import write_audit_page
 
         write_audit_page(result.to_json(), html)
 

@@ -60,8 +60,8 @@ def command(
     """
     from simpo.cli.watch import Watch
     from simpo.report.study import build_page
-    from simpo.study.compare import FILE, compare
-    from simpo.study.compare_plan import make_plan
+    from simpo.study.compare.plan import make_plan
+    from simpo.study.compare.run import FILE, compare
 
     if equal not in ("pairs", "tokens", "as-given"):
         raise RecipeError(f"--equal {equal!r} is none of pairs, tokens, as-given")
@@ -91,7 +91,7 @@ def _given(methods: list[str], overrides: list[str]) -> list[Any]:
     from simpo.cli.recipe import recipe_file
     from simpo.recipe import load_recipe
     from simpo.runs.folder import is_run_folder
-    from simpo.study.compare_plan import Given
+    from simpo.study.compare.plan import Given
 
     if len(set(methods)) < len(methods):
         raise RecipeError("a recipe or run is named twice")

@@ -50,8 +50,8 @@ def command(
     from simpo.cli.recipe import recipe_file
     from simpo.cli.watch import Watch
     from simpo.report.study import build_page
-    from simpo.study.sweep import run_sweep
-    from simpo.study.sweep_space import load_sweep
+    from simpo.study.sweep.run import run_sweep
+    from simpo.study.sweep.space import load_sweep
 
     given = {"strategy": strategy, "trials": trials, "paraphrases": paraphrases}
     sweep = load_sweep(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from simpo.errors import DataError, RecipeError
-from simpo.report.audit_page import write_audit_page
-from simpo.report.compare_page import write_compare_page
-from simpo.report.sweep_page import write_sweep_page
+from simpo.report.audit.page import write_audit_page
+from simpo.report.compare.page import write_compare_page
+from simpo.report.sweep.page import write_sweep_page
 from simpo.runs.folder import read_json
 
 Writer = Callable[[Mapping[str, Any], Path], None]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import simpo
-from simpo.study.sweep_rows import Choice, Row
-from simpo.study.sweep_space import Sweep
-from simpo.study.sweep_strategy import Plan
+from simpo.study.sweep.rows import Choice, Row
+from simpo.study.sweep.space import Sweep
+from simpo.study.sweep.strategy import Plan
 
 SCHEMA = 1
 LARGE_GAP = 0.1

@@ -9,7 +9,7 @@ from typing import Any
 from simpo.report.figures import Chart
 from simpo.report.pages import render, write_page
 from simpo.report.source import parsed
-from simpo.report.sweep_charts import (
+from simpo.report.sweep.charts import (
     AxisPoint,
     CurveLine,
     GapRow,
@@ -20,8 +20,8 @@ from simpo.report.sweep_charts import (
     map_chart,
     trade_chart,
 )
-from simpo.report.sweep_source import Axis, CurveStep, SweepFile, Trial
-from simpo.report.sweep_views import (
+from simpo.report.sweep.source import Axis, CurveStep, SweepFile, Trial
+from simpo.report.sweep.views import (
     accuracy_scale,
     best_first,
     data_facts,

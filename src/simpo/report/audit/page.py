@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simpo.report.audit_length import length_section
-from simpo.report.audit_next import data_facts, left_out, next_steps
-from simpo.report.audit_sections import label_section
-from simpo.report.audit_source import AuditFile
-from simpo.report.audit_views import (
+from simpo.report.audit.length import length_section
+from simpo.report.audit.next import data_facts, left_out, next_steps
+from simpo.report.audit.sections import label_section
+from simpo.report.audit.source import AuditFile
+from simpo.report.audit.views import (
     STATES,
     SUITS,
     example_groups,

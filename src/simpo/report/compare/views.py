@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from simpo.report.compare_source import (
+from simpo.report.compare.source import (
     BASE,
     ComparedRate,
     CompareFile,

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from simpo.study.sweep_rows import Choice, Row, choose
-from simpo.study.sweep_space import Settings, Sweep, name_of
+from simpo.study.sweep.rows import Choice, Row, choose
+from simpo.study.sweep.space import Settings, Sweep, name_of
 
 
 @dataclass(frozen=True, slots=True)

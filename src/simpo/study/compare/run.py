@@ -18,14 +18,14 @@ from simpo.records import Dataset
 from simpo.runs.folder import write_json
 from simpo.runs.machine import machine
 from simpo.study.child import Listener
-from simpo.study.compare_cost import STEPS, price_methods, run_costs
-from simpo.study.compare_measure import Measurements, check_settings, measure_all
-from simpo.study.compare_more import drift_json, regression_json
-from simpo.study.compare_pairs import pair_table, preference_json
-from simpo.study.compare_plan import BASE, Contender, Plan, PlannedRun, read_held_out, settings_of
-from simpo.study.compare_replies import generation_json, reply_table
-from simpo.study.compare_train import Note, RunFacts, train_all
-from simpo.study.verdict import judge_comparison
+from simpo.study.compare.cost import STEPS, price_methods, run_costs
+from simpo.study.compare.measure import Measurements, check_settings, measure_all
+from simpo.study.compare.more import drift_json, regression_json
+from simpo.study.compare.pairs import pair_table, preference_json
+from simpo.study.compare.plan import BASE, Contender, Plan, PlannedRun, read_held_out, settings_of
+from simpo.study.compare.replies import generation_json, reply_table
+from simpo.study.compare.train import Note, RunFacts, train_all
+from simpo.study.compare.verdict import judge_comparison
 from simpo.train.prepare import Progress, load_data
 
 SCHEMA = 1

@@ -16,7 +16,7 @@ from simpo.core.mcnemar import mcnemar
 from simpo.core.metrics import pair_wins, strata
 from simpo.core.power import pairs_needed
 from simpo.evaluate.files import Evaluation
-from simpo.study.compare_plan import BASE
+from simpo.study.compare.plan import BASE
 
 COMMON = "mean log-probability"  # nats per token: needs no reference and is every model's own
 

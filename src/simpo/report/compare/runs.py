@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simpo.report.compare_source import BASE, CompareFile
-from simpo.report.compare_views import series_of
+from simpo.report.compare.source import BASE, CompareFile
+from simpo.report.compare.views import series_of
 from simpo.report.words import NOTHING, duration, general, number, percent, whole
 
 CHARS_SHOWN = 2000

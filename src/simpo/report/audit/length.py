@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simpo.report.audit_charts import length_scatter, win_curve
-from simpo.report.audit_source import AuditFile, LengthFigures, StyleFigures, figures_of
+from simpo.report.audit.charts import length_scatter, win_curve
+from simpo.report.audit.source import AuditFile, LengthFigures, StyleFigures, figures_of
 from simpo.report.estimates import GroupRow, ShareRow, group_chart, share_chart
 from simpo.report.figures import Chart
 from simpo.report.source import Estimate

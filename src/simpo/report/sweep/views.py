@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from simpo.report.source import Estimate
-from simpo.report.sweep_charts import Role
-from simpo.report.sweep_source import Axis, SweepFile, Trial, Value
+from simpo.report.sweep.charts import Role
+from simpo.report.sweep.source import Axis, SweepFile, Trial, Value
 from simpo.report.words import (
     NOTHING,
     count,

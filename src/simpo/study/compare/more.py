@@ -10,9 +10,9 @@ import numpy as np
 from simpo.core.crossed import crossed_difference, crossed_mean
 from simpo.core.intervals import Floats
 from simpo.evaluate.files import Evaluation
-from simpo.study.compare_measure import Divergences, Drift
-from simpo.study.compare_pairs import PairTable
-from simpo.study.compare_plan import BASE
+from simpo.study.compare.measure import Divergences, Drift
+from simpo.study.compare.pairs import PairTable
+from simpo.study.compare.plan import BASE
 
 Json = dict[str, Any]
 

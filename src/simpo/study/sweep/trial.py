@@ -22,9 +22,9 @@ from simpo.records import TokenGroup
 from simpo.runs.checkpoint import best_model_folder
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder, is_run_folder, leftovers_of, storage_errors
-from simpo.study.sweep_rows import Row
-from simpo.study.sweep_shared import Shared, by_row, of_rows, scored
-from simpo.study.sweep_space import Sweep
+from simpo.study.sweep.rows import Row
+from simpo.study.sweep.shared import Shared, by_row, of_rows, scored
+from simpo.study.sweep.space import Sweep
 from simpo.train.loop import Listener
 from simpo.train.prepare import Prepared, Progress, attach_adapter
 from simpo.train.run import resume, train

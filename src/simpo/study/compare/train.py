@@ -11,7 +11,7 @@ from simpo.recipe import LoadedRecipe
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder, is_run_folder, write_atomic
 from simpo.study.child import Listener, Progress, train_in_child
-from simpo.study.compare_plan import Plan, PlannedRun, settings_of
+from simpo.study.compare.plan import Plan, PlannedRun, settings_of
 
 Note = Callable[[str], None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from simpo.report.audit_charts import margin_chart
-from simpo.report.audit_source import (
+from simpo.report.audit.charts import margin_chart
+from simpo.report.audit.source import (
     AgreementFigures,
     AnnotatorRow,
     AuditFile,
@@ -14,7 +14,7 @@ from simpo.report.audit_source import (
     TurnedFigures,
     figures_of,
 )
-from simpo.report.audit_views import spoken
+from simpo.report.audit.views import spoken
 from simpo.report.estimates import ShareRow, share_chart
 from simpo.report.figures import Chart
 from simpo.report.source import Estimate

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullLocator
 
-from simpo.report.audit_source import CurvePoint, LengthBin, MarginShare
+from simpo.report.audit.source import CurvePoint, LengthBin, MarginShare
 from simpo.report.charts import panel
 from simpo.report.svg import AFTER, BEFORE, INK, MUTED, NEUTRAL, PAPER, label, theme, to_svg
 from simpo.report.words import count, whole

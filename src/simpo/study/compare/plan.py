@@ -13,7 +13,7 @@ from simpo.errors import RecipeError
 from simpo.recipe import EvaluateRecipe, LoadedRecipe, Recipe
 from simpo.records import Dataset
 from simpo.runs.folder import RunFolder
-from simpo.study.compare_budget import Equal, equal_budgets
+from simpo.study.compare.budget import Equal, equal_budgets
 from simpo.train.prepare import Progress, load_data
 
 BASE = "base"  # the id of the model that all start from

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from simpo.core.methods import METHODS
-from simpo.study.compare_plan import BASE
+from simpo.study.compare.plan import BASE
 
 Json = Mapping[str, Any]
 Strength = Literal["clear", "leaning", "undecided"]

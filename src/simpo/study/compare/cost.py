@@ -17,8 +17,8 @@ from simpo.recipe import LoadedRecipe, Recipe
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder, is_run_folder, write_atomic
 from simpo.study.child import Progress, Train, train_in_child
-from simpo.study.compare_plan import Contender, Plan, settings_of
-from simpo.study.compare_train import Note, RunFacts
+from simpo.study.compare.plan import Contender, Plan, settings_of
+from simpo.study.compare.train import Note, RunFacts
 
 STEPS = 4  # of a trial; the first, which fills caches and makes the optimizer's state, does not count
 

@@ -17,7 +17,7 @@ from simpo.evaluate.files import Evaluation
 from simpo.evaluate.judge import Judge
 from simpo.evaluate.pair_judge import PairJudge, compares_replies
 from simpo.records import Row
-from simpo.study.compare_plan import BASE
+from simpo.study.compare.plan import BASE
 
 NUM_SAMPLES = 12  # prompts whose replies are shown side by side
 

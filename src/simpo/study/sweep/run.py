@@ -16,13 +16,13 @@ from simpo.recipe import LoadedRecipe
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder, is_run_folder, storage_errors, write_atomic, write_json
 from simpo.study.align import AFTER, measure_after
-from simpo.study.sweep_rows import Row, choose
-from simpo.study.sweep_shared import Shared
-from simpo.study.sweep_space import Sweep
-from simpo.study.sweep_store import Claim, Lost, Store, storage_failures
-from simpo.study.sweep_strategy import Plan, make_plan
-from simpo.study.sweep_table import clusters_of, table
-from simpo.study.sweep_trial import Trial, run_trial, start_figures
+from simpo.study.sweep.rows import Row, choose
+from simpo.study.sweep.shared import Shared
+from simpo.study.sweep.space import Sweep
+from simpo.study.sweep.store import Claim, Lost, Store, storage_failures
+from simpo.study.sweep.strategy import Plan, make_plan
+from simpo.study.sweep.table import clusters_of, table
+from simpo.study.sweep.trial import Trial, run_trial, start_figures
 from simpo.train.loop import Listener
 from simpo.train.prepare import Progress
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simpo.report.audit_source import AuditFile
-from simpo.report.audit_views import Facts, spoken
+from simpo.report.audit.source import AuditFile
+from simpo.report.audit.views import Facts, spoken
 from simpo.report.words import NOTHING, duration, last_name, whole
 
 RECIPES = {"simpo": "simpo-lora", "dpo": "dpo", "dpo-norm": "dpo-norm"}

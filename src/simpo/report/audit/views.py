@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from simpo.report.audit_source import (
+from simpo.report.audit.source import (
     SEVERITIES,
     AgreementFigures,
     AuditExample,

@@ -27,7 +27,7 @@ from simpo.model.weights import is_adapter, save_weights
 from simpo.recipe import Recipe
 from simpo.records import TokenGroup
 from simpo.runs.folder import storage_errors
-from simpo.study.sweep_space import SweepRecipe
+from simpo.study.sweep.space import SweepRecipe
 from simpo.train.accelerator import make_accelerator, matmul_precision, run_scorer
 from simpo.train.prepare import Prepared, Progress, prepare
 

@@ -29,8 +29,8 @@ from simpo.records import Dataset, TokenGroup
 from simpo.runs.checkpoint import best_model_folder
 from simpo.runs.folder import read_json, write_json
 from simpo.study.align import evaluation_scorer, objective_of, run_reference
-from simpo.study.compare_plan import BASE, Plan, PlannedRun, read_held_out
-from simpo.study.compare_train import Note, RunFacts
+from simpo.study.compare.plan import BASE, Plan, PlannedRun, read_held_out
+from simpo.study.compare.train import Note, RunFacts
 from simpo.train.accelerator import make_accelerator, matmul_precision
 from simpo.train.prepare import Progress, make_renderer
 

@@ -8,8 +8,8 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from simpo.report.charts import panel
-from simpo.report.compare_source import ComparedPreference, CompareFile, CostRow, PairOfModels
-from simpo.report.compare_views import REFERENCES, models, rate_words, series_of
+from simpo.report.compare.source import ComparedPreference, CompareFile, CostRow, PairOfModels
+from simpo.report.compare.views import REFERENCES, models, rate_words, series_of
 from simpo.report.estimates import OPEN, SERIES, GroupRow, group_chart
 from simpo.report.figures import Chart
 from simpo.report.svg import GRID, MUTED, PAPER, label, theme, to_svg

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from simpo.report.compare_figures import (
+from simpo.report.compare.figures import (
     accuracy_charts,
     cost_charts,
     difference_chart,
@@ -14,9 +14,9 @@ from simpo.report.compare_figures import (
     length_chart,
     win_chart,
 )
-from simpo.report.compare_runs import data_facts, run_rows, samples, setting_rows
-from simpo.report.compare_source import CompareFile, CompareVerdict
-from simpo.report.compare_views import (
+from simpo.report.compare.runs import data_facts, run_rows, samples, setting_rows
+from simpo.report.compare.source import CompareFile, CompareVerdict
+from simpo.report.compare.views import (
     STRENGTH,
     cost_table,
     models,

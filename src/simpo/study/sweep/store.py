@@ -19,9 +19,9 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from simpo.errors import RecipeError, RunFailed
-from simpo.study.sweep_rows import Row
-from simpo.study.sweep_space import Axis, Settings, Sweep, name_of
-from simpo.study.sweep_worker import Worker, is_gone, lease, renewed
+from simpo.study.sweep.rows import Row
+from simpo.study.sweep.space import Axis, Settings, Sweep, name_of
+from simpo.study.sweep.worker import Worker, is_gone, lease, renewed
 
 _LIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 UNSIGNED_S = 15.0

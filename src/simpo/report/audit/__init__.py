@@ -1,0 +1,1 @@
+"""The page of an audit, from audit.json alone."""

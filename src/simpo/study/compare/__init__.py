@@ -1,0 +1,1 @@
+"""Methods side by side: trained alike, measured on the same things, told with intervals and a verdict."""

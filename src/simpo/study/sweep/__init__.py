@@ -1,0 +1,1 @@
+"""Settings tried one after another by any number of workers, and the choice among them."""
