@@ -1,11 +1,9 @@
-"""{straight, interrupted and resumed, killed and resumed} are one trajectory, bit for bit on a CPU."""
+"""{straight, interrupted and resumed} are one trajectory, bit for bit on a CPU; kills are in tests/faults."""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,6 @@ import torch
 from simpo.errors import Interrupted
 from simpo.train.run import resume
 from tests.runs.schema import check_run
-from tests.train.driver import Driver, wait_until
 from tests.train.made_up import Trained, Workshop
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -109,56 +106,3 @@ def test_an_evaluation_that_was_interrupted_is_taken_again(workshop: Workshop) -
     assert cut.checkpoints()[-1] == "step-000003"
     resume(cut.path)
     assert_same_run(straight, cut)
-
-
-@pytest.mark.parametrize("kind", ["full", "lora"])
-def test_a_run_killed_at_random_moments_and_resumed_is_the_run_without_interruption(
-    kind: str, workshop: Workshop, driver: Driver
-) -> None:
-    straight = workshop.train("straight", **KINDS[kind])
-    recipe = workshop.folder / "killed.yaml"
-    recipe.write_text(workshop.recipe("killed", **KINDS[kind]).to_yaml(), encoding="utf-8")
-    killed = workshop.folder / "killed"
-    chance = random.Random(kind)
-    # Four kills at some byte of the story, which is written between the saves, and four in the middle of a save.
-    size = straight.folder.events_path.stat().st_size
-    moments = [chance.randrange(200, size // 2) for _ in range(4)] + [None] * 4
-    chance.shuffle(moments)
-    statuses = []
-    for moment in moments:
-        statuses.append(kill_once(driver, recipe, killed, moment))
-    driver.start(resume=killed)
-    assert driver.wait() == 0
-    assert -signal.SIGKILL in statuses  # a quick run may have come to its end before the later ones
-    assert_same_run(straight, Trained(killed))
-
-
-def kill_once(driver: Driver, recipe: Path, run: Path, moment: int | None) -> int:
-    """Start or resume, and kill -9 when the story has `moment` bytes, or (None) while a checkpoint is being written."""
-    events, start = run / "events.jsonl", 0
-    if run.exists():
-        start = events.stat().st_size if events.exists() else 0
-        pid = driver.start(resume=run)
-    else:
-        pid = driver.start(recipe)
-
-    def is_time() -> bool:
-        if not _alive(pid):
-            return True
-        if moment is None:
-            return any((run / "checkpoints").glob(".writing-*"))
-        return events.exists() and events.stat().st_size > max(moment, start)
-
-    wait_until(is_time)
-    if _alive(pid):
-        os.kill(pid, signal.SIGKILL)
-    return driver.wait()
-
-
-def _alive(pid: int) -> bool:
-    """Whether the process runs: its parent asks for it as soon as it has ended."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -25,6 +25,7 @@ class Driver:
 
     def __init__(self, folder: Path) -> None:
         self.messages = folder / "messages.txt"
+        self.pid = 0  # of the latest job
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.train.driver"],
             cwd=ROOT,
@@ -34,21 +35,37 @@ class Driver:
             env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         )
 
-    def start(self, recipe: Path | None = None, *, resume: Path | None = None, signals: Any = ()) -> int:
+    def start(
+        self,
+        recipe: Path | None = None,
+        *,
+        resume: Path | None = None,
+        signals: Any = (),
+        fault: dict[str, Any] | None = None,
+    ) -> int:
         """Begin a training or go on with one; returns the process id.
 
-        signals: (event kind, step, signal numbers) at which the process signals itself.
+        signals: (event kind, step, signal numbers) at which the process signals itself. fault: what else befalls it
+        (`tests.faults.injected.arrange`).
         """
         job = {
             "recipe": None if recipe is None else str(recipe),
             "resume": None if resume is None else str(resume),
             "signals": list(signals),
+            "fault": fault,
             "messages": str(self.messages),
         }
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
-        return int(self._answer()["pid"])
+        self.pid = int(self._answer()["pid"])
+        return self.pid
+
+    def go_on(self, recipe: Path, run: Path, *, fault: dict[str, Any] | None = None) -> int:
+        """Go on with the run, or begin it where its folder never came to be; returns the process id."""
+        if run.exists():
+            return self.start(resume=run, fault=fault)
+        return self.start(recipe, fault=fault)
 
     def wait(self) -> int:
         """The exit status of the job, negative for a signal that ended it."""
@@ -106,6 +123,7 @@ def _work(job: dict[str, Any]) -> int:
     from simpo.errors import SimpoError
     from simpo.recipe import load_recipe
     from simpo.train.run import resume, train
+    from tests.faults.injected import arrange
 
     def listen(event: dict[str, Any]) -> None:
         for kind, step, numbers in job["signals"]:
@@ -115,6 +133,8 @@ def _work(job: dict[str, Any]) -> int:
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout = sys.stderr
+    if job["fault"] is not None:
+        arrange(job["fault"])
     try:
         if job["resume"] is None:
             train(load_recipe(job["recipe"]), listen=listen)
