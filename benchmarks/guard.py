@@ -1,11 +1,12 @@
 """Does the guard stop collapsing runs early, and healthy ones never? Real runs of a small model, good and bad.
 
-    python -m benchmarks.guard --model RUN_OR_FOLDER --data HARBOR --out DIR [--only NAME ...]
+    python -m benchmarks.guard --model RUN_OR_FOLDER --data HARBOR --out DIR [--only NAME ...] [--table]
 
 Each case trains to its end with a guard that watches and stops nothing. What became of it is then judged without the
 guard: replies of up to 192 tokens to 12 test prompts, which the guard never saw. A case counts as collapsed where most
 of these loop, or most no longer end though most did at the start; as whole where under a quarter more than at the start
-do either; as damaged in between. DIR gets one folder a case and `guard.jsonl`; cases in it are not run again.
+do either; as damaged in between. DIR gets one folder a case and `guard.jsonl`; cases in it are not run again, so the
+table can be made in pieces, also by several processes with an --only each.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ LORA, FULL = {"type": "lora", "r": 16}, {"type": "none"}
 def _case(
     name: str, adapter: Mapping[str, Any], lr: float, method: str = "simpo", **settings: Any
 ) -> dict[str, Any]:
-    train = {key: settings.pop(key) for key in ("epochs", "seed", "limit") if key in settings}
+    train = {
+        key: settings.pop(key)
+        for key in ("epochs", "seed", "limit", "batch_size", "turned")
+        if key in settings
+    }
     return {
         "name": name,
         "adapter": adapter,
@@ -38,28 +43,30 @@ def _case(
 CASES = (
     _case("lora-2e-4", LORA, 2e-4),
     _case("lora-5e-3", LORA, 5e-3),
-    _case("lora-5e-4-beta-10", LORA, 5e-4, beta=10.0, gamma=0.3),
+    _case("full-1e-4-gamma-5", FULL, 1e-4, gamma=5.0),
+    _case("lora-2e-4-batch-1", LORA, 2e-4, batch_size=1, limit=24),
     _case("full-1e-4", FULL, 1e-4),
     _case("full-1e-6", FULL, 1e-6),
+    _case("lora-1e-3-10-epochs", LORA, 1e-3, epochs=10, limit=10),
+    _case("lora-2e-4-turned", LORA, 2e-4, turned=True),
     _case("lora-2e-3-gamma-5", LORA, 2e-3, gamma=5.0),
     _case("dpo-2e-4", LORA, 2e-4, "dpo"),
-    _case("lora-1e-3-10-epochs", LORA, 1e-3, epochs=10, limit=10),
-    _case("lora-1e-4-3-epochs", LORA, 1e-4, epochs=3, limit=24),
     _case("lora-2e-3", LORA, 2e-3),
-    _case("lora-2e-4-seed-1", LORA, 2e-4, seed=1),
+    _case("lora-1e-4-3-epochs", LORA, 1e-4, epochs=3, limit=24),
+    _case("dpo-5e-3", LORA, 5e-3, "dpo"),
+    _case("orpo-2e-4", LORA, 2e-4, "orpo"),
+    _case("lora-5e-4-beta-10", LORA, 5e-4, beta=10.0, gamma=0.3),
+    _case("simper-1e-4", LORA, 1e-4, "simper"),
     _case("lora-1", LORA, 1.0),
+    _case("lora-2e-4-seed-1", LORA, 2e-4, seed=1),
     _case("full-3e-6", FULL, 3e-6),
+    _case("lora-1e-4", LORA, 1e-4),
     _case("full-3e-5", FULL, 3e-5),
     _case("dpo-norm-2e-4", LORA, 2e-4, "dpo_norm"),
-    _case("lora-2e-3-beta-0.1", LORA, 2e-3, beta=0.1),
-    _case("orpo-2e-4", LORA, 2e-4, "orpo"),
-    _case("dpo-5e-3", LORA, 5e-3, "dpo"),
-    _case("simper-1e-4", LORA, 1e-4, "simper"),
     _case("lora-1e-3", LORA, 1e-3),
     _case("ipo-1e-4", LORA, 1e-4, "ipo"),
-    _case("full-1e-4-gamma-5", FULL, 1e-4, gamma=5.0),
+    _case("lora-2e-3-beta-0.1", LORA, 2e-3, beta=0.1),
     _case("lora-5e-4", LORA, 5e-4),
-    _case("lora-1e-4", LORA, 1e-4),
 )
 
 
@@ -71,13 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--only", nargs="*", help="these cases alone")
+    parser.add_argument("--table", action="store_true", help="run nothing; print what has been run")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     story = options.out / "guard.jsonl"
     done = {row["name"] for row in _rows(story)}
     for case in CASES:
-        if case["name"] in done or (options.only and case["name"] not in options.only):
+        if options.table or case["name"] in done or (options.only and case["name"] not in options.only):
             continue
         row = run_case(case, options.model, options.data, options.out / case["name"])
         with story.open("a", encoding="utf-8") as file:
@@ -96,7 +104,8 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
 
     shutil.rmtree(folder, ignore_errors=True)
     settings = dict(case["train"])
-    limit = settings.pop("limit", 64)
+    limit, batch = settings.pop("limit", 64), settings.pop("batch_size", 4)
+    pairs = turned_pairs(data, folder.parent) if settings.pop("turned", False) else data / "pairs_train.jsonl"
     full = case["adapter"]["type"] == "none"
     recipe = resolve_recipe(
         {
@@ -104,7 +113,7 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
             "model": {"name": model, "dtype": "float32" if full else "bfloat16"},
             "adapter": case["adapter"],
             "data": {
-                "train": str(data / "pairs_train.jsonl"),
+                "train": str(pairs),
                 "validation": str(data / "pairs_validation.jsonl"),
                 "limit": limit,
                 "limit_validation": 12,
@@ -114,9 +123,10 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
             "method": case["method"],
             "train": {
                 "lr": case["lr"],
-                "batch_size": 4,
-                "micro_batch_size": 4,
+                "batch_size": batch,
+                "micro_batch_size": batch,
                 "evaluate_every": 8,
+                "scorer": "shared",
                 "precision": "bf16_matmul" if full else "float32",
                 **settings,
             },
@@ -146,10 +156,25 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
     return {**row, "before": before, "after": after, "truth": truth(before, after)}
 
 
+def turned_pairs(data: Path, out: Path) -> Path:
+    """The training pairs with every third one's sides exchanged: labels as noisy as annotators' can be."""
+    from simpo.runs.folder import write_atomic
+
+    rows = [
+        json.loads(text) for text in (data / "pairs_train.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    for row in rows[::3]:
+        row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
+    write_atomic(out / "turned.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return out / "turned.jsonl"
+
+
 def start_figures(recipe: Any, model: str, data: Path, kept: Path) -> dict[str, float]:
     """What the untrained model writes to the test prompts: the same for all cases."""
+    from simpo.runs.folder import write_atomic
+
     if not kept.exists():
-        kept.write_text(json.dumps(test_figures(recipe, model, data)), encoding="utf-8")
+        write_atomic(kept, json.dumps(test_figures(recipe, model, data)))
     found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from simpo.study.compare.verdict import THRESHOLDS, judge_comparison
+from simpo.study.compare.grounds import THRESHOLDS
+from simpo.study.compare.verdict import judge_comparison
 
 Json = dict[str, Any]
 
@@ -88,7 +91,10 @@ def test_a_method_that_is_clearly_ahead_everywhere_is_the_one_to_take() -> None:
     assert found.doubts == ()
     assert "60 % (55 % to 65 %) of cases" in found.paragraph
     assert "13.0 points more of 1000 held-out pairs rightly than DPO (+10.0 to +16.0)" in found.paragraph
-    assert "Training it took 23 % less time a pair and 40 % less memory than training DPO." in found.paragraph
+    assert (
+        "Training it took 23 % less time a pair (with the reference scored ahead) "
+        "and 40 % less memory than training DPO." in found.paragraph
+    )
     assert found.paragraph.endswith("Nothing in the figures speaks against it.")
     assert found.to_json()["thresholds"] == dict(THRESHOLDS)
 
@@ -163,9 +169,12 @@ def test_where_another_figure_favours_the_other_method_it_is_said() -> None:
     report["preference"]["differences"][0] = difference("simpo", "dpo", -0.1)
     report["generation"]["win_rates"][2] = rate("simpo", "dpo", 0.6, equal=0.4)
     found = judge_comparison(report)
-    assert "DPO orders clearly more held-out pairs rightly." in found.doubts
-    assert "At equal lengths the judge clearly prefers DPO." in found.doubts
-    assert "10.0 points fewer" in found.paragraph
+    assert (found.choice, found.strength) == ("simpo", "leaning")
+    assert found.doubts == (
+        "On 400 prompts the judge preferred DPO's reply to SimPO's in 60 % (55 % to 65 %) of cases, at equal lengths.",
+        "Each by its own reward, DPO orders 10.0 points more of 1000 held-out pairs rightly than SimPO "
+        "(+7.0 to +13.0).",
+    )
 
 
 @pytest.mark.parametrize(("raw", "strength"), [(0.52, "undecided"), (0.4, "clear")])
@@ -199,7 +208,7 @@ def test_without_a_judge_accuracy_decides_and_is_said_not_to_be_quality() -> Non
     report["generation"] = None
     found = judge_comparison(report)
     assert (found.choice, found.strength) == ("simpo", "leaning")
-    assert "It orders 20.0 points more of the pairs rightly than the starting model." in found.paragraph
+    assert "SimPO orders 20.0 points more of the pairs rightly than the starting model." in found.paragraph
     assert "accuracy on pairs is not quality" in found.paragraph
 
 
@@ -243,3 +252,92 @@ def test_a_clear_lead_is_not_given_up_for_a_gentler_method() -> None:
     report = comparison()
     report["generation"]["models"]["simpo"] = replies(stopped=0.5)
     assert judge_comparison(report).choice == "simpo"
+
+
+def test_a_busy_runs_time_is_never_told_and_memory_is_compared_like_with_like() -> None:
+    report = comparison()
+    report["cost"] = [row for row in report["cost"] if row["method"] == "simpo" or row["from"] == "run"]
+    paragraph = judge_comparison(report).paragraph
+    assert "time a pair" not in paragraph
+    assert "40 % less memory" in paragraph
+
+
+def test_a_price_that_is_higher_speaks_against() -> None:
+    report = comparison()
+    report["cost"][2] = cost("simpo", None, "trial", 2.0, 12e9)
+    found = judge_comparison(report)
+    (said,) = (doubt for doubt in found.doubts if "Training it" in doubt)
+    assert "54 % more time a pair" in said and "20 % more memory than training DPO" in said
+    assert not any("Training it" in reason for reason in found.reasons)
+
+
+def test_methods_that_are_level_are_not_said_to_be_ahead() -> None:
+    report = comparison()
+    report["preference"]["differences"][0] = difference("simpo", "dpo", 0.0)
+    assert (
+        "Each by its own reward, SimPO and DPO order as many of the held-out pairs rightly."
+        in judge_comparison(report).doubts
+    )
+
+
+shares = st.floats(0.0, 1.0, allow_nan=False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    wins=st.tuples(shares, shares, shares), equal=st.tuples(shares, shares, shares), half=st.floats(0.0, 0.3),
+    own=st.tuples(shares, shares), times=st.tuples(*[st.floats(0.1, 10.0)] * 2), judged=st.booleans(),
+    memory=st.tuples(*[st.floats(1e9, 1e10)] * 2), stopped=st.tuples(shares, shares, shares),
+)  # fmt: skip
+def test_no_figure_that_is_worse_is_ever_a_reason_for(
+    wins: tuple[float, ...], equal: tuple[float, ...], half: float, own: tuple[float, float],
+    times: tuple[float, float], judged: bool, memory: tuple[float, float], stopped: tuple[float, ...],
+) -> None:  # fmt: skip
+    report = comparison()
+    gap = own[0] - own[1]
+    report["preference"]["models"] |= {"simpo": {"own": estimate(own[0])}, "dpo": {"own": estimate(own[1])}}
+    report["preference"]["differences"] = [
+        difference("simpo", "dpo", gap, half), difference("simpo", "base", own[0] - 0.5, half, own=False),
+        difference("dpo", "base", own[1] - 0.5, half, own=False),
+    ]  # fmt: skip
+    sides = (("simpo", "base"), ("dpo", "base"), ("simpo", "dpo"))
+    report["generation"]["win_rates"] = [
+        rate(*side, raw, at_equal, half) for side, raw, at_equal in zip(sides, wins, equal, strict=True)
+    ]
+    report["generation"]["models"] = {
+        id_: replies(stopped=share) for id_, share in zip(("simpo", "dpo", "base"), stopped, strict=True)
+    }
+    report["cost"] = [
+        cost("simpo", None, "trial", times[0], memory[0]), cost("dpo", "precomputed", "trial", times[1], memory[1])
+    ]  # fmt: skip
+    if not judged:
+        report["generation"] = None
+    found = judge_comparison(report)
+    if found.choice is None:
+        assert found.reasons == ()
+        return
+    ours, sign = ("SimPO", 1) if found.choice == "simpo" else ("DPO", -1)
+    theirs = "DPO" if ours == "SimPO" else "SimPO"
+    ahead = {
+        "orders": sign * gap > 0,
+        "preferred": sign * (wins[2] - 0.5) > 0,
+        "equal": sign * (equal[2] - 0.5) > 0,
+        "less time": sign * (times[1] - times[0]) > 0,
+        "less memory": sign * (memory[1] - memory[0]) > 0,
+    }
+    for reason in found.reasons:
+        assert "more time" not in reason and "more memory" not in reason and "fewer" not in reason
+        if "points more of 1000" in reason:
+            assert f"{ours} orders" in reason and ahead["orders"]
+        if "the judge preferred" in reason:
+            assert f"preferred {ours}'s reply" in reason
+            assert ahead["equal"] if ", at equal lengths" in reason else ahead["preferred"]
+            assert ahead["equal"] or "at equal lengths" not in reason
+        for price in ("less time", "less memory"):
+            assert price not in reason or ahead[price]
+    for doubt in found.doubts:
+        assert "less time" not in doubt and "less memory" not in doubt
+        assert f"preferred {ours}'s reply" not in doubt or wins[2] == 0.5 or equal[2] == 0.5
+        assert f"{theirs} orders" not in doubt or not ahead["orders"]
+    told = [sentence for sentence in (*found.reasons, *found.doubts) if "Each by its own" in sentence]
+    assert len(told) == 1 and all(sentence in found.paragraph for sentence in (*found.reasons, *found.doubts))

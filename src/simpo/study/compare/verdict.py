@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
-from simpo.core.methods import METHODS
+from simpo.study.compare.grounds import THRESHOLDS, Edge, Figures, Json
 from simpo.study.compare.plan import BASE
 
-Json = Mapping[str, Any]
 Strength = Literal["clear", "leaning", "undecided"]
-
-# What counts as a difference worth a manager's sentence. Shares are in [0, 1], ratios are of the chosen to the other.
-THRESHOLDS: Mapping[str, float] = MappingProxyType(
-    {
-        "stop_share_loss": 0.05,  # fewer replies that end by themselves than the starting model's
-        "length_ratio": 1.25,  # median reply longer than the starting model's by this factor
-        "repetitive_share": 0.05,  # replies of which more than half repeats
-        "escalation_rise": 0.02,  # more escalations than the starting model's, where the interval excludes none
-        "regression_loss": 0.02,  # on a regression set, where the interval excludes none
-        "drift_nats": 0.5,  # mean divergence from the start per token: replies of another model
-        "orders_agree": 0.7,  # of a judge asked in both orders
-        "few_pairs": 200,
-        "few_prompts": 100,
-        "few_seeds": 3,
-        "memory_ratio": 1.1,
-        "time_ratio": 1.1,
-        "seen_share": 0.01,  # of the held-out prompts that were trained on
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do. choice: a method's id, or None to keep what there is. reasons and doubts are whole sentences."""
+    """What to do. choice: a method's id, or None to keep what there is.
+
+    reasons and doubts are whole sentences: figures in which the candidate is ahead, and those in which it is not, with
+    what these figures cannot say.
+    """
 
     choice: str | None
     strength: Strength
@@ -62,53 +45,46 @@ def judge_comparison(comparison: Json) -> Verdict:
 
     The candidate is the method with the highest win rate against the starting model, or without a judge the highest
     accuracy under its own reward; where another one is not clearly behind it and less got worse with that, that one.
-    It is chosen where it beats the starting model clearly (its interval excludes
-    none); `clear` where a judge read the replies, it also beats every other method clearly, and nothing got clearly
-    worse than it was.
+    It is chosen where it beats the starting model clearly (its interval excludes none); `clear` where a judge read the
+    replies, it also beats every other method clearly, no other figure says clearly otherwise, and nothing
+    got clearly worse than it was.
     """
-    figures = _Figures(comparison)
+    figures = Figures(comparison)
     best = figures.candidate()
     others = [id_ for id_ in figures.ids if id_ != best]
-    beats_start = figures.against(best, BASE)
-    beaten = [figures.against(best, other) for other in others]
-    reasons = [sentence for other in others for sentence in figures.reasons(best, other)]
+    beats_start, start = figures.against(best, BASE), figures.start(best)
+    ahead, behind = _both([figures.sides(best, other) for other in others])
+    cheaper, dearer = _both([figures.price(best, other) for other in others])
     harm = figures.harm(best)
-    doubts = [*harm, *figures.contradictions(best, others), *figures.limits(best)]
+    doubts = [*harm, *behind, *dearer, *figures.limits(best)]
     if beats_start.clearly <= 0:
-        return _keep(figures, best, beats_start, doubts)
+        return _keep(figures, best, beats_start, [start, *doubts])
+    edges = [figures.against(best, other) for other in others]
     gentler = all(len(harm) < len(figures.harm(other)) for other in others)
     strength: Strength = "undecided"
-    if figures.judged and not harm and all(edge.clearly > 0 for edge in beaten):
+    contradicted = any(figures.contradicted(best, other) for other in others)
+    if figures.judged and not harm and not contradicted and all(edge.clearly > 0 for edge in edges):
         strength = "clear"
-    elif gentler or (all(edge.value > 0 for edge in beaten) and any(edge.clearly > 0 for edge in beaten)):
+    elif gentler or (all(edge.value > 0 for edge in edges) and any(edge.clearly > 0 for edge in edges)):
         strength = "leaning"
-    by_harm = gentler and not any(edge.clearly > 0 for edge in beaten)
+    by_harm = gentler and not any(edge.clearly > 0 for edge in edges)
     headline = _headline(figures, best, others, strength, by_harm=by_harm)
-    opening = [headline + ".", *reasons[:4], *figures.start(best), *figures.price(best, others)]
+    reasons = [start, *ahead, *cheaper]
     if by_harm:
-        opening += [f"With {figures.label(other)}: {' '.join(figures.harm(other))}" for other in others]
+        reasons += [f"With {figures.label(other)}: {' '.join(figures.harm(other))}" for other in others]
     against = f"Against it: {' '.join(doubts)}" if doubts else "Nothing in the figures speaks against it."
-    return Verdict(best, strength, headline, " ".join([*opening, against]), tuple(reasons), tuple(doubts))
+    return Verdict(
+        best, strength, headline, " ".join([f"{headline}.", *reasons, against]), tuple(reasons), tuple(doubts)
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Edge:
-    """By how much one model is ahead of another (difference, or win rate less a half), and whether clearly."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    @property
-    def clearly(self) -> int:
-        """1 ahead, -1 behind, 0 where the interval holds none, or is missing."""
-        if self.low is None or self.high is None:
-            return 0
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+def _both(sides: Sequence[tuple[list[str], list[str]]]) -> tuple[list[str], list[str]]:
+    """Sentences for and sentences against, of all the other methods."""
+    return [each for side in sides for each in side[0]], [each for side in sides for each in side[1]]
 
 
 def _headline(
-    figures: _Figures, best: str, others: Sequence[str], strength: Strength, *, by_harm: bool
+    figures: Figures, best: str, others: Sequence[str], strength: Strength, *, by_harm: bool
 ) -> str:
     name, rest = figures.label(best), " and ".join(figures.label(other) for other in others)
     if strength == "clear":
@@ -120,7 +96,7 @@ def _headline(
     return f"{name} is better than the starting model; between it and {rest} these figures do not decide"
 
 
-def _keep(figures: _Figures, best: str, edge: _Edge, doubts: Sequence[str]) -> Verdict:
+def _keep(figures: Figures, best: str, edge: Edge, doubts: Sequence[str]) -> Verdict:
     name = figures.label(best)
     if edge.clearly < 0:
         headline = f"Do not cut over: even {name}, the best of these, is worse than the starting model"
@@ -130,269 +106,4 @@ def _keep(figures: _Figures, best: str, edge: _Edge, doubts: Sequence[str]) -> V
             f"Do not cut over yet: {name}, the best of these, is not clearly better than the starting model"
         )
         strength = "undecided"
-    sentences = [headline + ".", *figures.start(best)]
-    if doubts:
-        sentences += doubts
-    return Verdict(None, strength, headline, " ".join(sentences), (), tuple(doubts))
-
-
-class _Figures:
-    """A comparison's figures, asked for by what a sentence needs."""
-
-    def __init__(self, comparison: Json) -> None:
-        self.all = comparison
-        self.preference: Json = comparison["preference"]
-        self.generation: Json | None = comparison.get("generation")
-        self.labels: dict[str, str] = {m["id"]: m["label"] for m in comparison["methods"]}
-        self.ids: list[str] = [id_ for id_ in self.preference["models"] if id_ != BASE]
-        rates = (self.generation or {}).get("win_rates") or []
-        self.judged = bool(rates)
-        self._rates = {(rate["first"], rate["second"]): rate for rate in rates}
-        self._differences = {(d["first"], d["second"]): d for d in self.preference["differences"]}
-
-    def label(self, id_: str) -> str:
-        return "the starting model" if id_ == BASE else self.labels[id_]
-
-    def candidate(self) -> str:
-        """The method that leads, or one that is not clearly behind it and with which less got worse."""
-        if self.judged:
-            ahead = sorted(self.ids, key=lambda id_: -self.against(id_, BASE).value)
-        else:
-            ahead = sorted(self.ids, key=lambda id_: -float(self.preference["models"][id_]["own"]["value"]))
-        level = [id_ for id_ in ahead if id_ == ahead[0] or self.against(ahead[0], id_).clearly <= 0]
-        better = [id_ for id_ in level if self.against(id_, BASE).clearly > 0]
-        return min(better or ahead[:1], key=lambda id_: len(self.harm(id_)))
-
-    def against(self, first: str, second: str) -> _Edge:
-        """By the judge where there is one; else by accuracy.
-
-        Of a method with a reference the starting model knows no reward (all pairs are ties): chance stands in for it.
-        """
-        if self.judged:
-            return self.by_judge(first, second)
-        if second == BASE and self._has_reference(first):
-            own = self.preference["models"][first]["own"]
-            return _Edge(own["value"] - 0.5, _less(own["low"], 0.5), _less(own["high"], 0.5))
-        return self.by_accuracy(first, second)
-
-    def _has_reference(self, id_: str) -> bool:
-        return METHODS[next(str(m["name"]) for m in self.all["methods"] if m["id"] == id_)].reference
-
-    def by_judge(self, first: str, second: str, kind: str = "raw") -> _Edge:
-        turned = (first, second) not in self._rates
-        rate = self._rates[(second, first) if turned else (first, second)][kind]
-        return _turned(_Edge(rate["value"] - 0.5, _less(rate["low"], 0.5), _less(rate["high"], 0.5)), turned)
-
-    def by_accuracy(self, first: str, second: str) -> _Edge:
-        turned = (first, second) not in self._differences
-        found = self._differences[(second, first) if turned else (first, second)]
-        figure = found["own"] or found["common"]
-        return _turned(_Edge(figure["value"], figure["low"], figure["high"]), turned)
-
-    def reasons(self, best: str, other: str) -> list[str]:
-        name, its = self.label(best), self.label(other)
-        found = []
-        if self.judged:
-            raw, equal = self.by_judge(best, other), self.by_judge(best, other, "length_controlled")
-            found.append(
-                f"On {self._count('num_prompts')} prompts the judge preferred {name}'s reply to {its}'s in "
-                f"{_share(raw, 0.5)} of cases, {_share(equal, 0.5)} at equal lengths."
-            )
-        edge = self.by_accuracy(best, other)
-        more = "more" if edge.value >= 0 else "fewer"
-        interval = (
-            "" if edge.low is None or edge.high is None else f" ({_points(edge.low)} to {_points(edge.high)})"
-        )
-        found.append(
-            f"Each by its own reward, {name} orders {abs(edge.value) * 100:.1f} points {more} of "
-            f"{self.all['data']['num_pairs']} held-out pairs rightly than {its}{interval}."
-        )
-        return found
-
-    def start(self, best: str) -> list[str]:
-        edge = self.against(best, BASE)
-        if self.judged:
-            return [f"Against the starting model it wins {_share(edge, 0.5)}."]
-        if self._has_reference(best):
-            return [f"It orders {_share(edge, 0.5)} of the pairs rightly; tossing a coin gives 50 %."]
-        more = "more" if edge.value >= 0 else "fewer"
-        points = f"{abs(edge.value) * 100:.1f} points"
-        return [f"It orders {points} {more} of the pairs rightly than the starting model."]
-
-    def price(self, best: str, others: Sequence[str]) -> list[str]:
-        """Time where the steps of one took longer than those of the other nearly always, and memory."""
-        found = []
-        for other in others:
-            ours, theirs = self._cost(best), self._cost(other)
-            if ours is None or theirs is None:
-                continue
-            words = []
-            time = ours["seconds_per_pair"] / theirs["seconds_per_pair"]
-            apart = (
-                ours["seconds_per_pair_low"] > theirs["seconds_per_pair_high"]
-                or theirs["seconds_per_pair_low"] > ours["seconds_per_pair_high"]
-            )
-            if apart and not 1 / THRESHOLDS["time_ratio"] < time < THRESHOLDS["time_ratio"]:
-                words.append(_compared(time, "time a pair"))
-            memory = _ratio(ours["peak_memory_bytes"], theirs["peak_memory_bytes"])
-            if memory and not 1 / THRESHOLDS["memory_ratio"] < memory < THRESHOLDS["memory_ratio"]:
-                words.append(_compared(memory, "memory"))
-            if words:
-                found.append(f"Training it took {' and '.join(words)} than training {self.label(other)}.")
-        return found
-
-    def _cost(self, id_: str) -> Json | None:
-        """A method's cost as it was trained: by trial where there is one, since trials followed on each other."""
-        rows = [row for row in self.all.get("cost") or [] if row["method"] == id_]
-        run = next((row for row in rows if row["from"] == "run"), None)
-        mode = run["reference"] if run else None
-        return next((row for row in rows if row["from"] == "trial" and row["reference"] == mode), run)
-
-    def harm(self, best: str) -> list[str]:
-        """What clearly got worse than in the starting model."""
-        return [*self._reply_harm(best), *self._regression_harm(best), *self._drift_harm(best)]
-
-    def _reply_harm(self, best: str) -> list[str]:
-        if self.generation is None:
-            return []
-        ours, start = self.generation["models"][best], self.generation["models"][BASE]
-        found = []
-        lost = start["stopped"]["value"] - ours["stopped"]["value"]
-        if lost > THRESHOLDS["stop_share_loss"]:
-            found.append(
-                f"Only {_percent(ours['stopped']['value'])} of its replies end by themselves, "
-                f"{_percent(start['stopped']['value'])} of the starting model's."
-            )
-        ratio = _ratio(ours["chars"]["median"], start["chars"]["median"])
-        if ratio is not None and ratio > THRESHOLDS["length_ratio"]:
-            found.append(
-                f"Its replies are {_times(ratio)} as long ({ours['chars']['median']:.0f} characters, "
-                f"before {start['chars']['median']:.0f})."
-            )
-        if ours["repetitive"] - start["repetitive"] > THRESHOLDS["repetitive_share"]:
-            found.append(f"{_percent(ours['repetitive'])} of its replies mostly repeat themselves.")
-        rise = (ours["changes"] or {}).get("escalation")
-        if (
-            rise
-            and rise["low"] is not None
-            and rise["low"] > 0
-            and rise["value"] > THRESHOLDS["escalation_rise"]
-        ):
-            found.append(
-                f"Escalations rise from {_percent(start['escalation']['value'])} to "
-                f"{_percent(ours['escalation']['value'])}."
-            )
-        return found
-
-    def _regression_harm(self, best: str) -> list[str]:
-        found = []
-        for each in self.all.get("regression") or []:
-            change = each["changes"].get(best)
-            if change and change["high"] is not None and change["high"] < 0:
-                if -change["value"] < THRESHOLDS["regression_loss"]:
-                    continue
-                found.append(
-                    f"On {each['name']} it lost {-change['value'] * 100:.1f} points "
-                    f"({-change['high'] * 100:.1f} to {-change['low'] * 100:.1f})."
-                )
-        return found
-
-    def _drift_harm(self, best: str) -> list[str]:
-        drift = (self.all.get("drift") or {"models": {}})["models"].get(best)
-        if not drift or drift["chosen"]["value"] <= THRESHOLDS["drift_nats"]:
-            return []
-        return [
-            f"It has moved {drift['chosen']['value']:.2f} nats per token from the starting model, which is far."
-        ]
-
-    def contradictions(self, best: str, others: Sequence[str]) -> list[str]:
-        """Figures in which another method is clearly ahead."""
-        found = []
-        for other in others:
-            if self.by_accuracy(best, other).clearly < 0:
-                found.append(f"{self.label(other)} orders clearly more held-out pairs rightly.")
-            if self.judged and self.by_judge(best, other, "length_controlled").clearly < 0:
-                found.append(f"At equal lengths the judge clearly prefers {self.label(other)}.")
-            if self.judged and self.by_judge(best, other).clearly < 0:
-                found.append(f"Head to head the judge clearly prefers {self.label(other)}.")
-        return found
-
-    def limits(self, best: str) -> list[str]:
-        """What these figures cannot say."""
-        found = []
-        seeds = min(len([run for run in m["runs"] if run["status"] == "done"]) for m in self.all["methods"])
-        if seeds < THRESHOLDS["few_seeds"]:
-            found.append(
-                f"Only {seeds} training seed{'s' if seeds != 1 else ''}: another may turn out otherwise."
-            )
-        pairs = self.all["data"]["num_pairs"]
-        if pairs < THRESHOLDS["few_pairs"]:
-            found.append(f"Only {pairs} held-out pairs.")
-        if self.judged and self._count("num_prompts") < THRESHOLDS["few_prompts"]:
-            found.append(f"Only {self._count('num_prompts')} prompts were judged.")
-        found += self._judge_limits(best)
-        seen = self.all["data"].get("seen_in_training") or 0
-        if seen > THRESHOLDS["seen_share"] * self.all["data"]["num_prompts"]:
-            found.append(f"{seen} of the held-out prompts were trained on.")
-        if not self.judged:
-            found.append("No judge read the replies: accuracy on pairs is not quality.")
-        return found
-
-    def _judge_limits(self, best: str) -> list[str]:
-        found = []
-        for (first, second), rate in self._rates.items():
-            if best not in (first, second):
-                continue
-            agreement = rate["agreement_of_orders"]
-            if agreement is not None and agreement < THRESHOLDS["orders_agree"]:
-                found.append(
-                    f"The judge changed its mind with the order in {_percent(1 - agreement)} of cases "
-                    f"({self.label(first)} and {self.label(second)})."
-                )
-            if rate["length_controlled"]["extrapolated"]:
-                found.append(
-                    f"Nearly all replies of {self.label(first)} differ in length from those of {self.label(second)} "
-                    "in one direction: the rate at equal lengths is a guess."
-                )
-        return found
-
-    def _count(self, name: str) -> int:
-        return int((self.generation or {})[name])
-
-
-def _turned(edge: _Edge, turned: bool) -> _Edge:
-    if not turned:
-        return edge
-    low, high = (None if end is None else -end for end in (edge.high, edge.low))
-    return _Edge(-edge.value, low, high)
-
-
-def _less(value: float | None, by: float) -> float | None:
-    return None if value is None else value - by
-
-
-def _ratio(value: float | None, other: float | None) -> float | None:
-    return None if not value or not other else value / other
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.0f} %"
-
-
-def _points(difference: float) -> str:
-    return f"{difference * 100:+.1f}"
-
-
-def _share(edge: _Edge, offset: float) -> str:
-    value = _percent(edge.value + offset)
-    if edge.low is None or edge.high is None:
-        return value
-    return f"{value} ({_percent(edge.low + offset)} to {_percent(edge.high + offset)})"
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f} times"
-
-
-def _compared(ratio: float, what: str) -> str:
-    return f"{abs(ratio - 1) * 100:.0f} % {'more' if ratio > 1 else 'less'} {what}"
+    return Verdict(None, strength, headline, " ".join([f"{headline}.", *doubts]), (), tuple(doubts))
