@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jinja2
+import jinja2.exceptions
 
 from simpo.errors import RecipeError
 
@@ -98,6 +99,13 @@ class ChatTemplate:
             where = "the model's chat template" if self.name == "model" else self.name
             raise RecipeError(
                 f"the chat template is not valid Jinja: {error.message}", where=f"{where}:{error.lineno}"
+            ) from None
+        except jinja2.exceptions.SecurityError as error:
+            where = "the model's chat template" if self.name == "model" else self.name
+            raise RecipeError(
+                f"the chat template reaches for what the sandbox forbids it: {error}",
+                where=where,
+                fix="take no file of this model before you know who wrote that template",
             ) from None
         except _TEMPLATE_ERRORS as error:
             detail = f"the chat template refuses this conversation: {error}"

@@ -13,13 +13,17 @@ from simpo.runs.folder import RunFolder, is_run_folder, read_json
 # README.md names the licence, which the card of an exported model repeats.
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md"]
 _HUB_IGNORED = ["*/*", "consolidated*"]  # the same weights once more, in other formats
+PICKLED = "pytorch_model*.bin"
 _NO_PART_OF_HASH = ("_name_or_path", "transformers_version", "base_model_name_or_path", "peft_version")
 
 
-def resolve_model_folder(name: str, revision: str | None, *, code: bool = False) -> tuple[Path, Path | None]:
+def resolve_model_folder(
+    name: str, revision: str | None, *, code: bool = False, pickled: bool = False
+) -> tuple[Path, Path | None]:
     """The local folder of a model, and the run it came from if it lies in one; hub ids are downloaded.
 
     name: a model folder, a run folder of ours (its best checkpoint is taken), one checkpoint of a run, or a hub id.
+    code, pickled: whether to download Python files and pickled weights too.
     Raises RecipeError naming what was looked for and what to do, CheckFailed for a checkpoint that is not what was
     written.
     """
@@ -39,7 +43,8 @@ def resolve_model_folder(name: str, revision: str | None, *, code: bool = False)
         raise RecipeError(
             "no such model folder", where=name, fix="give a model folder, a run folder or a hub id (org/name)"
         )
-    return _download(name, revision, code), None
+    patterns = [*_HUB_PATTERNS, *(["*.py"] if code else []), *([PICKLED] if pickled else [])]
+    return _download(name, revision, patterns), None
 
 
 def _run_of(folder: Path) -> Path | None:
@@ -50,11 +55,10 @@ def _run_of(folder: Path) -> Path | None:
     return parents[2]
 
 
-def _download(name: str, revision: str | None, code: bool) -> Path:
+def _download(name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = [*_HUB_PATTERNS, "*.py"] if code else _HUB_PATTERNS
     try:
         return Path(
             snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=_HUB_IGNORED)
@@ -80,8 +84,9 @@ def _folder_hash(folder: Path) -> str:
     the base of an adapter lies, and which version wrote it.
     """
     digest = hashlib.sha256()
+    weights = set(folder.glob("*.safetensors")) or set(folder.glob(PICKLED))
     for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors":
+        if path in weights:
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()
         elif path.name in ("config.json", "adapter_config.json"):

@@ -7,17 +7,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from simpo.errors import RecipeError
-from simpo.model.find import base_of, first_line, is_adapter_folder, model_hash, resolve_model_folder
+from simpo.model.find import (
+    PICKLED,
+    base_of,
+    first_line,
+    is_adapter_folder,
+    model_hash,
+    resolve_model_folder,
+)
 from simpo.recipe import AdapterRecipe, ModelRecipe
 from simpo.runs.folder import read_json
 
-_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError)
+_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, UnpicklingError)
 
 
 @dataclass(slots=True)
@@ -108,7 +116,9 @@ def load_tokenizer(recipe: ModelRecipe) -> tuple[Any, frozenset[int]]:
 
 def _locate(recipe: ModelRecipe) -> tuple[Path, Path | None, Path | None]:
     """The model's folder, the base's where that is an adapter, and the run it came from."""
-    folder, parent = resolve_model_folder(recipe.name, recipe.revision, code=recipe.trust_remote_code)
+    folder, parent = resolve_model_folder(
+        recipe.name, recipe.revision, code=recipe.trust_remote_code, pickled=recipe.pickled_weights
+    )
     base = base_of(folder, recipe.trust_remote_code) if is_adapter_folder(folder) else None
     read_json((base or folder) / "config.json")  # its faults would else be told as the tokenizer's
     return folder, base, parent
@@ -180,11 +190,14 @@ def _read_tokenizer(model: Path, base: Path | None, recipe: ModelRecipe) -> Any:
 def _read_model(folder: Path, recipe: ModelRecipe, device: torch.device) -> Any:
     from transformers import AutoModelForCausalLM
 
-    if not list(folder.glob("*.safetensors")):
+    safe = bool(list(folder.glob("*.safetensors")))
+    pickled = list(folder.glob(PICKLED))
+    if not safe and not (pickled and recipe.pickled_weights):
+        told = ", or set model.pickled_weights: true where you trust who wrote them" if pickled else ""
         raise RecipeError(
             "the folder holds no safetensors weights; pickled weights can run code and are not read",
             where=str(folder),
-            fix="convert the model with save_pretrained, which writes safetensors",
+            fix=f"convert the model with save_pretrained, which writes safetensors{told}",
         )
     try:
         with _quiet_transformers():
@@ -193,7 +206,7 @@ def _read_model(folder: Path, recipe: ModelRecipe, device: torch.device) -> Any:
                 dtype=getattr(torch, recipe.dtype),
                 attn_implementation=recipe.attention,
                 trust_remote_code=recipe.trust_remote_code,
-                use_safetensors=True,
+                use_safetensors=safe,
                 ignore_mismatched_sizes=True,  # told below, by name
                 output_loading_info=True,
             )

@@ -37,6 +37,11 @@ class ModelRecipe(Section):
     trust_remote_code: bool = Field(
         False, description="Run Python code that ships with the model. Off unless you read it."
     )
+    pickled_weights: bool = Field(
+        False,
+        description="Read pytorch_model*.bin where the folder holds no safetensors, by torch's restricted unpickler. "
+        "Off: a pickle can run code.",
+    )
 
 
 class AdapterRecipe(Section):
@@ -314,6 +319,17 @@ class TrackingRecipe(Section):
         None, description="A tracker of accelerate."
     )
     project: str = Field("simpo", description="Project name in the tracker.")
+
+    @model_validator(mode="after")
+    def _stays_in_the_run(self) -> TrackingRecipe:
+        """TensorBoard's project is a folder in the run folder; other trackers' names may hold slashes."""
+        if self.tracker == "tensorboard" and (
+            self.project in ("", ".", "..") or set(self.project) & set("/\\\0")
+        ):
+            raise ValueError(
+                f"project {self.project!r} must be a plain name: TensorBoard makes a folder of it"
+            )
+        return self
 
 
 class Recipe(Section):

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from simpo.report.samples import clip_reply
 from simpo.report.words import keep_units, number, visible
 from simpo.runs.folder import write_atomic
+from simpo.runs.secrets import without_secrets
 
 
 def render(template: str, **values: Any) -> str:
@@ -20,7 +21,7 @@ def render(template: str, **values: Any) -> str:
 
 def write_page(path: Path, page: str) -> None:
     """Write a page whole. A lone surrogate, which JSON can carry and UTF-8 cannot, becomes a question mark."""
-    write_atomic(path, page.encode("utf-8", errors="replace"))
+    write_atomic(path, without_secrets(page).encode("utf-8", errors="replace"))
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simpo.runs.folder import storage_errors
+from simpo.runs.secrets import without_credentials, without_secrets
 
 SCHEMA_VERSION = 1
 
@@ -22,9 +23,11 @@ class EventLog:
 
     def append(self, event: str, **fields: Any) -> dict[str, Any]:
         """Append one event with its time and return it as written; RunFailed on a full disk, with nothing added."""
+        if "message" in fields:
+            fields["message"] = without_credentials(str(fields["message"]))
         record = {"v": SCHEMA_VERSION, "time": time.time(), "event": event, **fields}
         # In ASCII: one line stays one line whatever characters the text holds, and any text can be written.
-        line = json.dumps(record, allow_nan=False) + "\n"
+        line = without_secrets(json.dumps(record, allow_nan=False)) + "\n"
         with storage_errors(self.path):
             _append_whole(self.path, line.encode("ascii"))
         return record

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from simpo.errors import RecipeError, RunFailed
 from simpo.recipe import LoadedRecipe, load_recipe
+from simpo.runs.secrets import without_secrets
 
 _AFTER_FULL_DISK = "free some space and go on with `simpo train --resume`: what was saved before is intact"
 
@@ -180,8 +181,11 @@ def leftovers_of(path: Path) -> list[Path]:
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write a file so that a reader sees the old contents or the new, never a part; a failure leaves the old ones."""
-    payload = data.encode("utf-8") if isinstance(data, str) else data
+    """Write a file so that a reader sees the old contents or the new, never a part; a failure leaves the old ones.
+
+    Text is written without the values of this process's secret variables (`simpo.runs.secrets`).
+    """
+    payload = without_secrets(data).encode("utf-8") if isinstance(data, str) else data
     temporary = _beside(path)
     with storage_errors(path):
         try:

@@ -14,6 +14,7 @@ from simpo.recipe import Recipe
 from simpo.records import Dataset
 from simpo.runs.folder import read_json
 from simpo.runs.machine import code_version, libraries, machine
+from simpo.runs.secrets import without_credentials
 
 
 class LoadedModel(Protocol):
@@ -56,7 +57,7 @@ def first_lineage(
         "seed": recipe.train.seed,
         "machine": machine(),
         "libraries": libraries(),
-        "command": sys.argv,
+        "command": [without_credentials(word) for word in sys.argv],
     }
 
 
