@@ -174,6 +174,21 @@ def test_no_byte_of_an_arrow_file_leads_out_of_it(kind: str, byte: int, tmp_path
             assert len(dataset.rows) + len(dataset.dropped) <= 2
 
 
+def test_a_column_of_a_type_that_python_lacks_is_refused(tmp_path: Path) -> None:
+    rows = pa.table({**{key: [value] for key, value in GOOD.items()}, "when": pa.array([3], pa.time32("s"))})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    whole, time, interval = bytes(sink.getvalue()), 9, 11  # the numbers of two types in Arrow's schemas
+    refused = []
+    for place in (index for index, byte in enumerate(whole) if byte == time):
+        try:
+            read_rows(put(tmp_path, bytes([*whole[:place], interval, *whole[place + 1 :]]), "a.arrow"))
+        except DataError as error:
+            refused.append(str(error))
+    assert any("Python has no values of one of its types: string, month_interval" in said for said in refused)
+
+
 # What is no file
 
 

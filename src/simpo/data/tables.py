@@ -90,6 +90,8 @@ def table_rows(batches: Iterable[Any]) -> Iterator[NumberedRow]:
 
 
 def _rows_of(batch: Any) -> list[dict[str, Any] | BadRow]:
+    import pyarrow as pa
+
     try:
         # Arrow takes a damaged file at its word: what its offsets point at may be anywhere.
         batch.validate(full=True)
@@ -99,6 +101,9 @@ def _rows_of(batch: Any) -> list[dict[str, Any] | BadRow]:
             reason = "bad_encoding" if "utf" in str(error).lower() else "wrong_type"
             return [BadRow(reason, f"a value that cannot be read: {_first_line(error)}")]
         return [row for index in range(batch.num_rows) for row in _rows_of(batch.slice(index, 1))]
+    except KeyError as error:  # so pyarrow says that it has no class for Arrow's oldest intervals
+        types = ", ".join(dict.fromkeys(map(str, batch.schema.types)))
+        raise pa.ArrowNotImplementedError(f"Python has no values of one of its types: {types}") from error
     return [_without_nulls(row) for row in rows] if "tool" in str(batch.schema) else rows
 
 
