@@ -15,6 +15,7 @@ from simpo.audit.verdict import judge
 from simpo.errors import DataError
 from simpo.records import Source
 from simpo.report.audit.page import write_audit_page
+from simpo.report.words import code
 from simpo.runs.folder import write_json_lines
 from tests.report.page import HOSTILE, Page
 
@@ -119,7 +120,7 @@ def test_the_verdict_stands_first_and_every_finding_with_its_action(
     assert {"control_tokens", "identical"} <= {finding["kind"] for finding in audited["findings"]}
     for finding in audited["findings"]:
         assert " ".join(finding["title"].split()) in words, finding["kind"]
-        assert " ".join(finding["action"].split()) in words
+        assert " ".join(finding["action"].replace("`", "").split()) in words
     for reason in audited["verdict"]["reasons"]:
         assert reason in words
 
@@ -274,3 +275,7 @@ def test_a_missing_key_is_named(audited: dict[str, Any], tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"audit\.json: data\.prompts: Field required"):
         write_audit_page(broken, tmp_path / "audit.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_commands_in_sentences_stand_as_code_and_everything_else_is_escaped() -> None:
+    assert code("see `a < b` or <i>") == "see <code>a &lt; b</code> or &lt;i&gt;"

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from simpo.report.samples import clip_reply
-from simpo.report.words import keep_units, number, visible
+from simpo.report.words import code, keep_units, number, visible
 from simpo.runs.folder import write_atomic
 from simpo.runs.secrets import without_secrets
 
@@ -34,7 +34,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(clip_reply=clip_reply, number=number, keep_units=keep_units)
+    environment.filters.update(code=code, clip_reply=clip_reply, number=number, keep_units=keep_units)
     return environment
 
 

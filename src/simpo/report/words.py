@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+
+from markupsafe import Markup, escape
 
 NOTHING = "\N{EN DASH}"
 
@@ -115,6 +118,11 @@ def visible(text: str) -> str:
 def keep_units(text: str) -> str:
     """The text with its percent signs bound to their figures, so that no line begins with one."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def code(text: str) -> Markup:
+    """The text escaped, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(visible(text)))))
 
 
 def clip(text: str, limit: int, where: str) -> str:
