@@ -48,6 +48,7 @@ EVENTS: dict[str, Types] = {
     "note": {"message": str},
     "scorer": {"name": str, "reason": str},
     "budget": {"tokens": int, "reason": str},
+    "ranks": {"size": int, "strategy": str, "reason": str},
     "stop": {"reason": str, "best_step": int, "seconds": NUMBER, "pairs_per_second": NUMBER}
     | {"peak_memory_bytes": int},
 }

@@ -10,6 +10,7 @@ import pytest
 
 from tests.train.driver import Driver
 from tests.train.made_up import Workshop
+from tests.train.team import Team
 
 
 @pytest.fixture(autouse=True)
@@ -34,5 +35,13 @@ def workshop(tmp_path: Path, tiny_model_dir: Path) -> Workshop:
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
     """Trainings in processes that may be killed."""
     started = Driver(tmp_path_factory.mktemp("driver"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """Several ranks that train together."""
+    started = Team(tmp_path_factory.mktemp("team"))
     yield started
     started.close()

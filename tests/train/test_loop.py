@@ -267,9 +267,11 @@ def test_a_tracker_that_is_not_installed_is_refused_with_the_command_that_instal
     assert f"pip install {missing[0]}" in str(refused(workshop, tracking={"tracker": missing[0]}))
 
 
-def test_several_processes_are_refused(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_that_do_not_know_where_to_meet_are_refused(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "one process" in str(refused(workshop))
+    assert "MASTER_ADDR" in str(refused(workshop)) and "simpo launch" in str(refused(workshop))
 
 
 def test_a_run_folder_that_exists_is_refused_and_left_alone(workshop: Workshop) -> None:

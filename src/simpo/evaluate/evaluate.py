@@ -25,6 +25,7 @@ from simpo.model.score import Scorer, model_batches, score, score_all, score_in_
 from simpo.recipe import EvaluateRecipe, MethodRecipe
 from simpo.records import Dataset, Pair, Row, TokenGroup
 from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
+from simpo.runs.ranks import current
 
 NUM_SAMPLES = 20  # replies shown in the JSON itself; all of them are in <label>.replies.jsonl
 
@@ -79,7 +80,9 @@ def evaluate_model(
         **_identity_json(policy, dataset, rendered, objective, label),
         "preference": preference.to_json(),
         "generation": _generation_json(written, settings, judge) if written else None,
-        "win_rate": _win_rate_json(written, against, judge, settings.seed) if against and judge else None,
+        "win_rate": current().on_main(_win_rate_json, written, against, judge, settings.seed)
+        if against and judge
+        else None,
         "regression": _regression_json(regression, against, settings.seed),
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory_bytes(),
@@ -250,10 +253,14 @@ def _write_replies(
         seed=settings.seed,
         progress=progress,
     )
-    return [
-        _Written(group.row, reply, judge(group.row, reply.text) if judge else None)
-        for group, reply in zip(prompts, replies, strict=True)
-    ]
+
+    def judged() -> list[_Written]:
+        return [
+            _Written(group.row, reply, judge(group.row, reply.text) if judge else None)
+            for group, reply in zip(prompts, replies, strict=True)
+        ]
+
+    return current().on_main(judged)  # a judge may be somebody's server, or a person
 
 
 def _identity_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from simpo.core.metrics import Summary, distinct_n, is_repetitive, repeated_ngra
 from simpo.data.render import Renderer
 from simpo.errors import RecipeError
 from simpo.model.load import Policy
+from simpo.model.sharding import whole_weights
 from simpo.records import Message, TokenIds
+from simpo.runs.ranks import current
 
 Progress = Callable[[int, int], None]
 
@@ -75,27 +78,38 @@ def generate_from_ids(
     the model's own generation config (repetition penalty, top-p ...) has any effect. The longest prompts go first, so
     that a batch that does not fit in memory fails at once. progress: called with prompts done and all prompts.
 
+    Several ranks share the prompts out and all get all replies; sharded weights are put together meanwhile.
+
     Raises RecipeError for a prompt that leaves no room for `max_new_tokens` in the model's positions.
     """
     check_room(policy, prompts, max_new_tokens)
+    ranks = current()
     seeds = _prompt_seeds(prompts, seed)
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    batch_size = min(batch_size, max(1, math.ceil(len(order) / ranks.size)))
+    turn = batch_size * ranks.size
     replies: dict[int, Reply] = {}
-    with _ready_to_write(policy, max_new_tokens) as (model, config), torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
-            noise = _GumbelNoise(temperature, [seeds[index] for index in indices], policy.device)
-            input_ids, attention_mask = _pad_left([prompts[index] for index in indices], policy)
-            written = model.generate(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                generation_config=config,
-                logits_processor=[noise] if temperature > 0 else [],
-            )
-            new_tokens = written[:, input_ids.shape[1] :].tolist()
-            replies.update(zip(indices, (_reply(policy, row) for row in new_tokens), strict=True))
+    with (
+        whole_weights(policy.model),
+        _ready_to_write(policy, max_new_tokens) as (model, config),
+        torch.inference_mode(),
+    ):
+        for start in range(0, len(order), turn):
+            indices = order[start : start + turn][ranks.rank :: ranks.size]
+            if indices:
+                noise = _GumbelNoise(temperature, [seeds[index] for index in indices], policy.device)
+                input_ids, attention_mask = _pad_left([prompts[index] for index in indices], policy)
+                written = model.generate(
+                    input_ids=input_ids,
+                    attention_mask=attention_mask,
+                    generation_config=config,
+                    logits_processor=[noise] if temperature > 0 else [],
+                )
+                new_tokens = written[:, input_ids.shape[1] :].tolist()
+                replies.update(zip(indices, (_reply(policy, row) for row in new_tokens), strict=True))
             if progress is not None:
-                progress(min(start + batch_size, len(order)), len(order))
+                progress(min(start + turn, len(order)), len(order))
+    replies = ranks.merge(replies)
     return [replies[index] for index in range(len(prompts))]
 
 

@@ -19,6 +19,7 @@ from simpo.model.fetch import cache_folder
 from simpo.model.score import Progress, Scorer, evaluating, score, score_all
 from simpo.records import TokenGroup
 from simpo.runs.folder import write_atomic
+from simpo.runs.ranks import current
 
 
 class Reference(Protocol):
@@ -90,10 +91,11 @@ def precompute(
     """
     path = cache_folder() / "reference" / f"{key}.safetensors"
     tokens = [len(completion) for group in groups for completion in group.completions]
-    logps = _read_cache(path, tokens)
+    ranks = current()
+    logps = ranks.on_main(_read_cache, path, tokens)  # every machine may have a cache of its own
     if logps is None:
         logps = score_all(model, groups, batch_size=batch_size, scorer=scorer, progress=progress)
-        _write_cache(path, logps)
+        ranks.on_main(_write_cache, path, logps)
     by_row: dict[str, SequenceLogps] = {}
     place = 0
     for group in groups:

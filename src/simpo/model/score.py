@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simpo.core.logps import SequenceLogps, concatenate, sum_scored, token_logps
 from simpo.records import TokenGroup
+from simpo.runs.ranks import apart, current
 
 # Logits of one forward without gradients, 1 GiB in float32. A vocabulary of 128,000 and answers of 1,000 tokens would
 # else take 16 GiB with the default batch size: an evaluation must fit wherever the training before it did.
@@ -155,10 +156,18 @@ def score_in_batches(
     *,
     progress: Progress | None = None,
 ) -> SequenceLogps:
-    """Log-probabilities of all completions, [sum of K] in the order of the groups, float32 on the CPU."""
+    """Log-probabilities of all completions, [sum of K] in the order of the groups, float32 on the CPU.
+
+    Several ranks take the batches in turn and tell each other. Each runs the model as often as the others, since
+    sharded weights need all of them for every forward: where no batch is left, the last once more, for nothing.
+    """
+    ranks = current()
     parts: dict[int, SequenceLogps] = {}
-    for batch in batches:
-        logps = score([groups[index] for index in batch]).detach()
+    for first in range(0, len(batches), ranks.size):
+        turn = batches[first : first + ranks.size]
+        batch = turn[min(ranks.rank, len(turn) - 1)]
+        with apart():
+            logps = score([groups[index] for index in batch]).detach()
         logps = SequenceLogps(logps.total.float().cpu(), logps.tokens.cpu())
         start = 0
         for index in batch:
@@ -166,7 +175,8 @@ def score_in_batches(
             parts[index] = logps[start:end]
             start = end
         if progress is not None:
-            progress(len(parts), len(groups))
+            progress(sum(map(len, batches[: first + ranks.size])), len(groups))
+    parts = ranks.merge(parts)
     return concatenate([parts[index] for index in range(len(groups))])
 
 

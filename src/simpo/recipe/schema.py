@@ -312,6 +312,17 @@ class GuardRecipe(Section):
     )
 
 
+class ParallelRecipe(Section):
+    """How several ranks (processes, one a GPU) share a run; one process has no use for it."""
+
+    strategy: Literal["auto", "ddp", "fsdp2", "zero2", "zero3"] = Field(
+        "auto",
+        description="`ddp` keeps a copy of the weights on every rank, `fsdp2` a shard of weights, gradients and "
+        "optimizer states; `zero2` and `zero3` are DeepSpeed's. `auto` takes `ddp` unless weights, gradients and "
+        "optimizer states would fill more than half of a GPU.",
+    )
+
+
 class TrackingRecipe(Section):
     """Where curves go besides events.jsonl."""
 
@@ -344,6 +355,7 @@ class Recipe(Section):
     evaluate: EvaluateRecipe = Field(default_factory=EvaluateRecipe)
     guard: GuardRecipe = Field(default_factory=GuardRecipe)
     tracking: TrackingRecipe = Field(default_factory=TrackingRecipe)
+    parallel: ParallelRecipe = Field(default_factory=ParallelRecipe)
 
     @field_validator("output")
     @classmethod

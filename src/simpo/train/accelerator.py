@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 
@@ -14,13 +14,14 @@ from simpo.model.load import choose_device
 from simpo.model.trust import Choice, choose_scorer
 from simpo.recipe import Recipe
 from simpo.records import TokenGroup
+from simpo.runs.ranks import apart, current
+from simpo.train.parallel import require_strategy
 from simpo.train.tracker import require_tracker
 
 
 def require_machine(recipe: Recipe) -> None:
     """RecipeError for what this machine cannot do, before anything is loaded or written."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RecipeError("several processes are not supported yet", fix="run `simpo train` as one process")
+    require_strategy(recipe)
     require_tracker(recipe)
     device = choose_device(recipe.train.device)
     if recipe.train.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
@@ -37,15 +38,12 @@ def make_accelerator(recipe: Recipe, device: torch.device) -> Any:
 
     # Accelerate keeps one state a process and refuses a second precision; a run has its own.
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(
+    return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if recipe.train.precision == "bf16" else "no",
         # Said aloud: else a number in the environment (`accelerate launch` sets one) would divide our losses again.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
     )
-    if accelerator.num_processes > 1:
-        raise RecipeError("several processes are not supported yet", fix="run `simpo train` as one process")
-    return accelerator
 
 
 def run_scorer(
@@ -56,9 +54,16 @@ def run_scorer(
     gradients: whether the shared scorer's gradients are checked too, or its values alone.
     """
     coarse = recipe.train.precision != "float32"
-    return choose_scorer(
-        recipe.train.scorer, model, groups, accelerator.autocast, coarse=coarse, gradients=gradients
-    )
+
+    def choose(setting: Literal["auto", "plain", "shared"]) -> Choice:
+        return choose_scorer(setting, model, groups, accelerator.autocast, coarse=coarse, gradients=gradients)
+
+    with apart():
+        choice = choose(recipe.train.scorer)
+    plain = current().any(choice.name == "plain")
+    if plain and choice.name == "shared":
+        return replace(choose("plain"), reason="another rank found that the shared scorer does not fit")
+    return choice
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -13,20 +12,18 @@ from typing import Any
 
 import torch
 
-from simpo.data.batches import BatchOrder, micro_batches, micro_batches_of_tokens
+from simpo.data.batches import BatchOrder
 from simpo.errors import Collapsed, DataError, Interrupted, RunFailed
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, score
 from simpo.model.trust import Choice
-from simpo.model.weights import load_weights, save_weights
+from simpo.model.weights import load_weights
 from simpo.recipe import Recipe
-from simpo.records import TokenGroup
 from simpo.runs.checkpoint import (
     OPTIMIZER,
     Checkpoint,
     drop_optimizers,
     prune,
-    save_checkpoint,
     set_aside_after,
     set_best,
     whole_checkpoint,
@@ -34,19 +31,21 @@ from simpo.runs.checkpoint import (
 from simpo.runs.events import EventLog, read_events
 from simpo.runs.folder import RunFolder
 from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
+from simpo.runs.ranks import LostRank, current
 from simpo.train.accelerator import make_accelerator, run_scorer
 from simpo.train.advice import collapsed, first_knobs
 from simpo.train.allocator import keep_freed_memory
-from simpo.train.budget import find_budget, free_bytes
+from simpo.train.balance import Cost, Cut, divide, flops
+from simpo.train.cut import choose_cut
 from simpo.train.feedback import feedback_rates
 from simpo.train.guard import Guard, Look
 from simpo.train.optimizer import (
     learning_rate,
     load_optimizer,
     make_optimizer,
-    save_optimizer,
     set_learning_rate,
 )
+from simpo.train.parallel import choose_strategy, spread
 from simpo.train.prepare import (
     Prepared,
     Progress,
@@ -55,13 +54,14 @@ from simpo.train.prepare import (
     make_reference,
     seed_everything,
 )
+from simpo.train.reduce import seed_step
+from simpo.train.saving import save_state
 from simpo.train.signals import StopRequest
-from simpo.train.state import LoopState, plan_of, read_state, require_sane_weights
+from simpo.train.state import LoopState, plan_of, read_state
 from simpo.train.step import train_step
 from simpo.train.tracker import Tracker
 from simpo.train.validation import validation_figures
 
-Cut = Callable[[Sequence[TokenGroup]], Iterator[list[TokenGroup]]]
 Listener = Callable[[dict[str, Any]], None]
 
 
@@ -70,6 +70,7 @@ class Loop:
 
     optimizer: torch.optim.Optimizer
     cut: Cut
+    cost: Cost
 
     def __init__(
         self,
@@ -82,8 +83,8 @@ class Loop:
         progress: Progress | None,
     ) -> None:
         self.run, self.recipe, self.prepared, self.stop, self.tracker = run, recipe, prepared, stop, tracker
-        self.listen, self.progress = listen, progress
-        self.events = EventLog(run.events_path)
+        self.listen, self.progress, self.ranks = listen, progress, current()
+        self.events = self.ranks.on_main(EventLog, run.events_path)
         self.state = LoopState()
         self.saved: LoopState | None = None
         self.order = BatchOrder(len(prepared.train), recipe.train.batch_size, recipe.train.seed)
@@ -94,7 +95,9 @@ class Loop:
         self.guard = Guard.of(recipe, prepared)
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Write an event at the current step, tell the listener, and the tracker if there is one."""
+        """Write an event at the current step and tell listener and tracker: the main rank does, for all."""
+        if not self.ranks.main:
+            return
         record = self.events.append(event, step=self.state.step, **fields)
         if self.listen is not None:
             self.listen(record)
@@ -125,8 +128,12 @@ class Loop:
         policy.model.train()
         if policy.device.type == "cpu":
             keep_freed_memory()
+        self._spread()
         self.optimizer = make_optimizer(policy.model, train)
-        self.cut = self._cut_into(choice)
+        self.cut = choose_cut(
+            train, self.prepared, self.optimizer, choice, self.run.events_path, self.emit, self.ranks
+        )
+        self.cost = flops(policy.model, choice.tokens)
         seed_everything(train.seed)
         if checkpoint is not None and not self._finished():
             load_optimizer(self.optimizer, checkpoint.path / OPTIMIZER)
@@ -135,9 +142,11 @@ class Loop:
         """Stand where the checkpoint stands, with its best one if that is still whole."""
         self.state = read_state(checkpoint)
         best = self.state.best_step
-        if best not in (None, checkpoint.step) and whole_checkpoint(self.run.checkpoints, best) is None:
-            self.state.best_step, self.state.best_loss = None, None  # the next evaluation names a new one
-        set_best(self.run.checkpoints, self.state.best_step)
+        if best not in (None, checkpoint.step):
+            whole = self.ranks.on_main(whole_checkpoint, self.run.checkpoints, best)
+            if whole is None:
+                self.state.best_step, self.state.best_loss = None, None  # the next evaluation names a new one
+        self.ranks.on_main(set_best, self.run.checkpoints, self.state.best_step)
         self.saved = replace(self.state)
 
     def _open_story(self) -> None:
@@ -156,27 +165,11 @@ class Loop:
         self.emit("scorer", name=choice.name, reason=choice.reason)
         return choice
 
-    def _cut_into(self, choice: Choice) -> Cut:
-        """How a batch is cut into micro-batches; a budget that was found once is a run's for good.
-
-        Rounding differs from cut to cut, and a resumed run is to be the run without interruption.
-        """
-        train = self.recipe.train
-        size, budget = train.micro_batch_size, train.tokens_per_microbatch
-        if size is not None:
-            return lambda groups: micro_batches(groups, size)
-        if budget is None or budget == "auto":
-            earlier = [event for event in read_events(self.run.events_path) if event["event"] == "budget"]
-            if earlier:
-                budget = int(earlier[-1]["tokens"])
-            else:
-                policy, groups = self.prepared.policy, self.prepared.train
-                free = free_bytes(policy.device)
-                found = find_budget(policy.model, self.optimizer, choice, groups, free)
-                self.emit("budget", tokens=found.tokens, reason=found.reason)
-                budget = found.tokens
-        tokens = budget
-        return lambda groups: micro_batches_of_tokens(groups, tokens, choice.tokens)
+    def _spread(self) -> None:
+        strategy = choose_strategy(self.recipe, self.prepared.policy, self.ranks)
+        if self.ranks.size > 1:
+            self.emit("ranks", size=self.ranks.size, strategy=strategy.name, reason=strategy.reason)
+        spread(self.prepared.policy, self.reference, strategy, self.ranks)
 
     def run_to_end(self) -> None:
         """Step until the plan is done or validation no longer improves; evaluate and save on the way."""
@@ -187,7 +180,7 @@ class Loop:
                 break
             if self._save_due():
                 self._save()
-            if self._finished() or self.stop.requested:
+            if self._finished() or self.ranks.any(self.stop.requested):
                 break
             self._step()
         if self._finished():
@@ -209,17 +202,22 @@ class Loop:
         groups = [self.prepared.train[index] for index in self.order.batch(step)]
         lr = learning_rate(self.recipe.train, step, self.num_steps)
         set_learning_rate(self.optimizer, lr)
+        seed_step(self.recipe.train.seed, step, self.ranks)
+        division = divide(groups, self.ranks, self.cut, self.cost)
         try:
             record = train_step(
                 self.accelerator,
                 self.prepared.policy.model,
                 self.optimizer,
-                list(self.cut(groups)),
+                division.batches,
                 objective=self.prepared.objective,
                 scorer=self.scorer,
                 reference=self.reference,
                 max_grad_norm=self.recipe.train.max_grad_norm,
+                ranks=self.ranks,
             )
+        except LostRank:
+            raise
         except RunFailed:
             # The weights are as the last good step left them, good or not: nothing older makes way for them.
             with suppress(RunFailed):  # the first failure is the one to tell
@@ -233,6 +231,8 @@ class Loop:
         self.state.guard = self.state.guard.after_step(record)
         epoch = round(self.state.step / self.order.steps_per_epoch, 4)
         figures = {name: value for name, value in asdict(record).items() if value is not None}
+        if self.ranks.size > 1:
+            figures["imbalance"] = division.imbalance
         self.emit("step", epoch=epoch, lr=lr, seconds=seconds, **figures)
 
     def _scheduled_evaluation(self) -> bool:
@@ -333,11 +333,13 @@ class Loop:
         kept = state.best_step if state.best_step is not None else state.guard.good_step
         self.emit("guard", epoch=epoch, kept=kept, advice=list(knobs), **look.to_json())
         if self.recipe.guard.stop_on_collapse:
-            set_aside_after(checkpoints, state.guard.good_step or 0)
-            set_best(checkpoints, kept)
+            self.ranks.on_main(set_aside_after, checkpoints, state.guard.good_step or 0)
+            self.ranks.on_main(set_best, checkpoints, kept)
             raise collapsed(self.run.path, f"{state.step} of {self.num_steps}", look.verdict, kept, knobs)
 
     def _tell_feedback(self, path: Path, epoch: float) -> None:
+        if not self.ranks.main:
+            return
         try:
             self.emit("feedback", epoch=epoch, **feedback_rates(path))
         except DataError as error:  # the file lives on beside the run, which need not die of it
@@ -358,7 +360,7 @@ class Loop:
     def _on_progress(self, what: str, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(what, done, total)
-        if self.stop.requested:
+        if self.ranks.any(self.stop.requested):
             raise _NoLongerWaited
 
     def _save(self, *, keep_older: bool = False) -> None:
@@ -369,21 +371,15 @@ class Loop:
             return
         if state.guard.looked_step == state.step and not state.guard.suspected:
             state.guard = replace(state.guard, good_step=state.step)
-        require_sane_weights(policy.model, state.step)
-        self.events.sync()
-
-        def write(folder: Path) -> None:
-            save_weights(policy, folder / "model")
-            if not self._finished():  # the last checkpoint of a run is for use, not for going on
-                save_optimizer(self.optimizer, folder / OPTIMIZER)
-            (folder / "state.json").write_text(json.dumps(asdict(state)) + "\n", encoding="utf-8")
-
-        checkpoint, size = save_checkpoint(self.run.checkpoints, state.step, write)
+        # The last checkpoint of a run is for use, not for going on.
+        optimizer = None if self._finished() else self.optimizer
+        checkpoint, size = save_state(self.run.checkpoints, policy, optimizer, state, self.events, self.ranks)
         self.saved = replace(state)
         if state.best_step == state.step:
-            set_best(self.run.checkpoints, state.step)
+            self.ranks.on_main(set_best, self.run.checkpoints, state.step)
         if not keep_older:
-            prune(self.run.checkpoints, keep=self.recipe.train.keep_checkpoints, spare=state.guard.good_step)
+            keep, spare = self.recipe.train.keep_checkpoints, state.guard.good_step
+            self.ranks.on_main(prune, self.run.checkpoints, keep=keep, spare=spare)
         path = str(checkpoint.path.relative_to(self.run.path))
         self.emit("checkpoint", path=path, bytes=size, seconds=time.perf_counter() - started)
 
@@ -391,19 +387,22 @@ class Loop:
         """Name the best checkpoint (the newest where there is no validation) and close the run."""
         state, checkpoints = self.state, self.run.checkpoints
         best = state.best_step or (state.guard.good_step if state.guard.suspected else None) or state.step
-        set_best(checkpoints, best)
+        self.ranks.on_main(set_best, checkpoints, best)
         self.emit(
             "stop",
             reason=self._reason(),
             best_step=best,
             seconds=state.seconds,
             pairs_per_second=state.pairs / state.seconds if state.seconds else 0.0,
-            peak_memory_bytes=peak_memory_bytes(),
+            peak_memory_bytes=max(self.ranks.gather(peak_memory_bytes())),
         )
-        # Done first and tidied after: a run that is killed in between is done, and only larger than it need be.
+        self.ranks.on_main(self._tidy)
+
+    def _tidy(self) -> None:
+        """Done first and tidied after: a run that is killed in between is done, and only larger than it need be."""
         self.run.update_lineage(status="done")
-        prune(checkpoints, keep=1)
-        drop_optimizers(checkpoints)
+        prune(self.run.checkpoints, keep=1)
+        drop_optimizers(self.run.checkpoints)
 
     def _reason(self) -> str:
         if self.state.step < self.num_steps:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from simpo.model.sharding import collected, like
 from simpo.recipe import TrainRecipe
 from simpo.train.rounding import MasterAdamW, StochasticAdamW
 
@@ -65,19 +66,28 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def save_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
-    """Write the optimizer's tensors, named `index.name`, with torch's random state beside them."""
+def optimizer_tensors(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> dict[str, Tensor]:
+    """The optimizer's tensors, named `index.name`, with torch's random state beside them.
+
+    Sharded ones are put together, for which all ranks must ask; only one that keeps them gets any.
+    """
     tensors = {f"rng.{device}": state for device, state in _random_states().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
-            tensors[f"{index}.{name}"] = torch.as_tensor(value).contiguous()
+            tensors[f"{index}.{name}"] = torch.as_tensor(value)
     if isinstance(optimizer, MasterAdamW):
         tensors |= {f"master.{index}": master.detach() for index, master in enumerate(optimizer.masters)}
-    save_file(tensors, path)
+    return collected(tensors, keep=keep)
+
+
+def save_optimizer(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write what `optimizer_tensors` gave."""
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
-    """Put back what `save_optimizer` wrote, and the random state with it."""
+    """Put back what `save_optimizer` wrote, and the random state with it; each rank takes its shards."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in load_file(path).items():
         index, _, leaf = name.partition(".")
@@ -85,9 +95,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
             _set_random_state(leaf, value)
         elif index == "master":
             if isinstance(optimizer, MasterAdamW):
-                optimizer.masters[int(leaf)].data.copy_(value)
+                master = optimizer.masters[int(leaf)]
+                master.data.copy_(like(value, master))
         else:
-            state.setdefault(int(index), {})[leaf] = value
+            state.setdefault(int(index), {})[leaf] = like(value, weights[int(index)])
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 

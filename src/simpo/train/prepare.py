@@ -24,6 +24,7 @@ from simpo.model.weights import save_weights
 from simpo.recipe import DataRecipe, Recipe
 from simpo.records import Dataset, Dropped, TokenGroup
 from simpo.runs.folder import storage_errors
+from simpo.runs.ranks import current
 from simpo.train.feedback import feedback_rates
 
 Progress = Callable[[str, int, int], None]
@@ -226,13 +227,17 @@ def attach_adapter(recipe: Recipe, policy: Policy, run: Path) -> None:
     base = policy.folder
     if policy.merged:
         base = run / "base"
-        if not base.exists():
-            temporary = run / ".writing-base"
-            with storage_errors(base):
-                shutil.rmtree(temporary, ignore_errors=True)
-                save_weights(policy, temporary)
-                temporary.rename(base)
+        current().on_main(_save_base, policy, base)
     add_adapter(policy, recipe.adapter, base_folder=base.resolve(), seed=recipe.train.seed)
+
+
+def _save_base(policy: Policy, base: Path) -> None:
+    if not base.exists():
+        temporary = base.with_name(".writing-base")
+        with storage_errors(base):
+            shutil.rmtree(temporary, ignore_errors=True)
+            save_weights(policy, temporary)
+            temporary.rename(base)
 
 
 def checkpoint_activations(model: Any) -> None:

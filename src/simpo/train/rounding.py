@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simpo.model.sharding import local
+
 
 class MasterAdamW(torch.optim.AdamW):
     """AdamW on float32 masters of the weights; a step rounds them to the weights.
@@ -111,8 +113,8 @@ _PART = 2**22
 
 
 def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Views of the same places of tensors of one shape."""
-    return zip(*(torch.split(tensor.view(-1), _PART) for tensor in tensors), strict=True)
+    """Views of the same places of tensors of one shape, or of their shards."""
+    return zip(*(torch.split(local(tensor).view(-1), _PART) for tensor in tensors), strict=True)
 
 
 def round_at_random(value: Tensor, noise: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from simpo.recipe import LoadedRecipe, Recipe
 from simpo.runs.checkpoint import Checkpoint, latest_checkpoint, recover
 from simpo.runs.folder import RunFolder, write_json
 from simpo.runs.lineage import first_lineage
+from simpo.runs.ranks import Ranks, current, join, peers
 from simpo.train.accelerator import matmul_precision, require_machine
 from simpo.train.loop import Listener, Loop
 from simpo.train.prepare import Prepared, Progress, prepare, seed_everything
@@ -40,16 +41,18 @@ def train(
     for.
     """
     recipe = loaded.recipe
-    RunFolder(recipe.output).require_free()
+    ranks = join(recipe.train.device)
+    ranks.on_main(RunFolder(recipe.output).require_free)
     require_machine(recipe)
     seed_everything(recipe.train.seed)
     prepared = prepared or prepare(recipe, progress)
     lineage = first_lineage(
         recipe, prepared.policy, prepared.datasets, prepared.hashes, prepared.token_hashes
     )
-    with tracking(recipe, Path(recipe.output)) as tracker:
-        run = RunFolder.create(loaded, lineage)
-        with run.locked():
+    ranks.require_same("data or weights", (prepared.token_hashes, prepared.policy.hash))
+    with tracking(recipe, Path(recipe.output), ranks) as tracker:
+        run = ranks.on_main(RunFolder.create, loaded, lineage)
+        with _locked(run, ranks):
             _run(run, recipe, prepared, None, (), tracker, listen, progress, before)
     return run
 
@@ -70,23 +73,37 @@ def resume(
     process is at work on the run.
     """
     run = RunFolder.open(path)
-    if run.lineage().get("status") == "done":
+    recipe = run.load_recipe().recipe
+    ranks = join(recipe.train.device)
+    if ranks.on_main(run.lineage).get("status") == "done":
         return run
-    with run.locked():
-        lineage = run.lineage()
+    with _locked(run, ranks):
+        lineage = ranks.on_main(run.lineage)
         if lineage.get("status") == "done":  # another process has just finished it
             return run
-        recipe = run.load_recipe().recipe
         require_machine(recipe)
         seed_everything(recipe.train.seed)
         prepared = prepared or prepare(recipe, progress)
         _require_same_start(run, lineage, prepared)
-        recover(run.path)
-        notes: list[str] = []
-        checkpoint = latest_checkpoint(run.checkpoints, notes.append)
-        with tracking(recipe, run.path) as tracker:
+        checkpoint, notes = ranks.on_main(_newest_whole, run)
+        with tracking(recipe, run.path, ranks) as tracker:
             _run(run, recipe, prepared, checkpoint, notes, tracker, listen, progress, before)
     return run
+
+
+def _newest_whole(run: RunFolder) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, and what is to be said of newer ones."""
+    recover(run.path)
+    notes: list[str] = []
+    return latest_checkpoint(run.checkpoints, notes.append), notes
+
+
+@contextmanager
+def _locked(run: RunFolder, ranks: Ranks) -> Iterator[None]:
+    """Hold the folder against other runs: the main rank holds it for all."""
+    with ExitStack() as held:
+        ranks.on_main(held.enter_context, run.locked())
+        yield
 
 
 def _require_same_start(run: RunFolder, lineage: dict[str, Any], prepared: Prepared) -> None:
@@ -117,27 +134,33 @@ def _run(
     progress: Progress | None,
     before: Before | None,
 ) -> None:
-    with _end_told(run), stop_on_signals() as stop, matmul_precision(recipe.train.precision):
-        run.update_lineage(status="running")
-        write_json(run.rendering_path, rendering_json(prepared.train[:4], prepared.renderer))
+    ranks = current()
+    with _end_told(run, ranks), stop_on_signals() as stop, matmul_precision(recipe.train.precision):
+        ranks.on_main(run.update_lineage, status="running")
+        ranks.on_main(write_json, run.rendering_path, rendering_json(prepared.train[:4], prepared.renderer))
         if before is not None:
             before(run, prepared)
         loop = Loop(run, recipe, prepared, stop, tracker, listen, progress)
         stop.patient = True  # from here on there is a step to wait for and a state to save
         try:
-            loop.begin(checkpoint, notes)
-            loop.run_to_end()
+            with peers():
+                loop.begin(checkpoint, notes)
+                loop.run_to_end()
         except RunFailed as failure:
             with suppress(RunFailed):  # where the disk is full, the first error is the one to tell
                 loop.emit("failed", message=str(failure))
             raise
         finally:
-            loop.accelerator.end_training()
+            if ranks.size == 1:  # several have their measurements before them, and part in the end
+                loop.accelerator.end_training()
 
 
 @contextmanager
-def _end_told(run: RunFolder) -> Iterator[None]:
+def _end_told(run: RunFolder, ranks: Ranks) -> Iterator[None]:
     """Write into run.json how a run ended that did not come to its end."""
+    if not ranks.main:
+        yield
+        return
     try:
         yield
     except (Interrupted, KeyboardInterrupt):

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from simpo.errors import Collapsed, RecipeError
+from simpo.model.sharding import local
 from simpo.recipe import Recipe, warnings_for
 from simpo.runs.checkpoint import Checkpoint
+from simpo.runs.ranks import current
 from simpo.train.guard import GuardState
 from simpo.train.prepare import Prepared
 
@@ -50,11 +52,14 @@ def read_state(checkpoint: Checkpoint) -> LoopState:
 def require_sane_weights(model: Any, step: int) -> None:
     """Collapsed where a trained weight is not finite, or as good as: such a checkpoint must not replace another."""
     # Smallest and largest: one pass that copies nothing, and a NaN shows in both.
-    ends = [end for p in model.parameters() if p.requires_grad for end in torch.aminmax(p.detach())]
-    if all(abs(end) <= LARGEST_WEIGHT for end in ends):
+    trained = [local(p.detach()) for p in model.parameters() if p.requires_grad]
+    ends = [end for weight in trained if weight.numel() for end in torch.aminmax(weight)]
+    sizes = [abs(float(end)) for end in ends]
+    own = math.inf if any(map(math.isnan, sizes)) else max(sizes, default=0.0)
+    largest = max(current().gather(own))
+    if largest <= LARGEST_WEIGHT:
         return
-    finite = all(math.isfinite(end) for end in ends)
-    what = f"as large as {max(abs(float(end)) for end in ends):.0e}" if finite else "not finite"
+    what = f"as large as {largest:.0e}" if math.isfinite(largest) else "not finite"
     raise Collapsed(
         f"the weights are {what} after step {step}; they were not saved, and what was saved before is intact",
         fix="lower train.lr, or set train.precision: float32",

@@ -15,7 +15,11 @@ from simpo.core.objective import Objective
 from simpo.errors import Collapsed
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer
+from simpo.model.sharding import whole
 from simpo.records import TokenGroup
+from simpo.runs.ranks import ALONE, Ranks
+from simpo.train.balance import own_turns
+from simpo.train.reduce import all_rows, drawing_alike, sum_gradients
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,13 @@ def train_step(
     scorer: Scorer,
     reference: Reference | None,
     max_grad_norm: float,
+    ranks: Ranks = ALONE,
 ) -> StepRecord:
     """Take one step over the micro-batches of one global batch.
 
-    The gradient is the mean over the pairs of the global batch (for SFT over its scored tokens), however it is cut.
+    The gradient is the mean over the pairs of the global batch (for SFT over its scored tokens), however it is cut and
+    dealt. Several ranks are given the micro-batches of all of them, as `divide` orders them; in a turn for which one
+    has nothing left it scores the shortest group, which counts nothing: sharded weights need all ranks in a forward.
     Raises Collapsed *before* the weights change when the loss or the gradient is not finite, naming the row if it can.
     """
     groups = [group for batch in batches for group in batch]
@@ -60,17 +67,22 @@ def train_step(
     losses: list[Tensor] = []
     policies: list[SequenceLogps] = []
     baselines: list[SequenceLogps] = []
-    for batch in batches:
-        policy = scorer(model, batch)
-        baseline = None if reference is None else reference(batch)
+    for batch in own_turns(batches, ranks):
+        turn = batch or [min(groups, key=lambda group: group.longest)]
+        policy = scorer(model, turn)
+        baseline = None if reference is None else reference(turn)
         loss = objective.losses(policy, baseline)
-        accelerator.backward(loss.sum() / denominator)
+        accelerator.backward((loss.sum() if batch else 0 * loss.sum()) / denominator)
+        if not batch:
+            continue
         # Kept on the device and read after the last micro-batch: a look at each would make a GPU wait each time.
         losses.append(loss.detach())
         policies.append(policy.detach())
         baselines += [] if baseline is None else [baseline]
     updated = [weight for group in optimizer.param_groups for weight in group["params"]]
-    grad_norm = float(accelerator.clip_grad_norm_(updated, max_grad_norm))
+    sum_gradients(updated, ranks)
+    grad_norm = float(whole(accelerator.clip_grad_norm_(updated, max_grad_norm)))
+    losses, policies, baselines = all_rows((losses, policies, baselines), ranks)
     seen = torch.cat(losses).cpu().double()
     _require_finite(seen, concatenate(policies), groups)
     if not math.isfinite(grad_norm):
@@ -78,7 +90,8 @@ def train_step(
             f"the gradient is not finite (norm {grad_norm}); the step was refused and the weights are unchanged",
             fix="lower train.lr, or set train.precision: float32",
         )
-    optimizer.step()
+    with drawing_alike(ranks):
+        optimizer.step()
     sums = PairSums()
     if objective.method.pairwise:
         policy = concatenate(policies)

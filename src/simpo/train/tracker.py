@@ -16,6 +16,7 @@ from typing import Any
 
 from simpo.errors import RecipeError
 from simpo.recipe import LoadedRecipe, Recipe
+from simpo.runs.ranks import ALONE, Ranks
 
 # Any one of a tracker's packages will do.
 _PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX")}
@@ -49,8 +50,8 @@ class Tracker:
     TensorBoard writes into the run folder and therefore starts with the first figures, when that folder is there.
     """
 
-    def __init__(self, recipe: Recipe, run: Path) -> None:
-        self.name = recipe.tracking.tracker
+    def __init__(self, recipe: Recipe, run: Path, *, silent: bool = False) -> None:
+        self.name = None if silent else recipe.tracking.tracker
         self._recipe, self._run = recipe, run
         self._tracker: Any = None
 
@@ -123,10 +124,13 @@ class Tracker:
 
 
 @contextmanager
-def tracking(recipe: Recipe, run: Path) -> Iterator[Tracker]:
-    """The started tracker of a run, closed at the end of the block. Raises RecipeError where it cannot start."""
-    tracker = Tracker(recipe, run)
-    tracker.start()
+def tracking(recipe: Recipe, run: Path, ranks: Ranks = ALONE) -> Iterator[Tracker]:
+    """The started tracker of a run, closed at the end of the block. Raises RecipeError where it cannot start.
+
+    Of several ranks the main one alone sends figures.
+    """
+    tracker = Tracker(recipe, run, silent=not ranks.main)
+    ranks.on_main(tracker.start)
     try:
         yield tracker
     finally:

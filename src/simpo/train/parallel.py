@@ -1,0 +1,76 @@
+"""How the ranks of a run share its weights: which strategy, and what it does to the model before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from simpo.errors import RecipeError, RunFailed
+from simpo.model.load import Policy
+from simpo.model.reference import LiveReference, Reference
+from simpo.model.sharding import is_sharded, shard
+from simpo.recipe import Recipe
+from simpo.runs.ranks import Ranks
+
+# Bytes a trained weight takes with its gradient and AdamW's two moments, by what holds the weights and their updates.
+STATE_BYTES = {"float32": 16, "master": 18, "stochastic": 8, "nearest": 8}
+ROOMY = 0.5  # of a GPU's memory: activations need the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """`alone` for one process; else what the recipe says, or `auto` found, and why in a sentence."""
+
+    name: Literal["alone", "ddp", "fsdp2"]
+    reason: str
+
+
+def choose_strategy(recipe: Recipe, policy: Policy, ranks: Ranks) -> Strategy:
+    """What `parallel.strategy` comes to on this machine, the same on every rank."""
+    if ranks.size == 1:
+        return Strategy("alone", "one process")
+    return ranks.on_main(_choose, recipe, policy)
+
+
+def require_strategy(recipe: Recipe) -> None:
+    """RecipeError for a strategy that cannot be had."""
+    name = recipe.parallel.strategy
+    if name in ("zero2", "zero3"):
+        raise RecipeError(f"parallel.strategy {name} is not there yet", fix="set parallel.strategy: fsdp2")
+
+
+def _choose(recipe: Recipe, policy: Policy) -> Strategy:
+    named = recipe.parallel.strategy
+    if named in ("ddp", "fsdp2"):
+        return Strategy(named, "as the recipe says")
+    if policy.device.type != "cuda":
+        return Strategy("ddp", "no GPU whose memory could be short")
+    kind = recipe.train.rounding or "master" if recipe.model.dtype == "bfloat16" else "float32"
+    needed = policy.parameter_counts()["trained"] * STATE_BYTES[kind]
+    there = torch.cuda.get_device_properties(policy.device).total_memory
+    figures = f"{needed / 2**30:.1f} GiB of states, {there / 2**30:.0f} GiB a GPU"
+    return Strategy("fsdp2" if needed > ROOMY * there else "ddp", figures)
+
+
+def spread(policy: Policy, reference: Reference | None, strategy: Strategy, ranks: Ranks) -> None:
+    """Cut the weights of the policy, and of a live reference, where the strategy says so."""
+    if strategy.name == "fsdp2":
+        shard(policy.model, ranks.size, policy.device)
+        if isinstance(reference, LiveReference):
+            shard(reference.model, ranks.size, policy.device)
+
+
+def require_same_copies(model: Any, ranks: Ranks) -> None:
+    """RunFailed where the copies of the weights on several ranks are no longer the same: none of them is the result."""
+    if ranks.size == 1 or is_sharded(model):
+        return
+    trained = [parameter.detach() for parameter in model.parameters() if parameter.requires_grad]
+    sums = torch.stack([parameter.double().sum() for parameter in trained]).tolist()
+    for rank, theirs in enumerate(ranks.gather(sums)):
+        if theirs != sums and not any(x != x for x in sums):
+            raise RunFailed(
+                f"the weights of ranks {ranks.rank} and {rank} are no longer the same; they were not saved",
+                fix="see whether all machines have the same GPUs and libraries, and go on with `simpo train --resume`",
+            )
