@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,12 +30,18 @@ def recipe_file(workshop: Workshop, name: str, sections: dict[str, Any]) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> dict[str, Trained]:
+    """Every case trained by one process."""
+    workshop = Workshop(tmp_path_factory.mktemp("alone"), tiny_model_dir)
+    return {name: workshop.train(name, **sections) for name, sections in CASES.items()}
+
+
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
 def test_several_ranks_train_what_one_trains(
-    strategy: str, size: int, workshop: Workshop, team: Team
+    strategy: str, size: int, alone: dict[str, Trained], workshop: Workshop, team: Team
 ) -> None:
-    alone = {name: workshop.train(f"{name}-alone", **sections) for name, sections in CASES.items()}
     recipes = [
         recipe_file(workshop, name, {**sections, "parallel": {"strategy": strategy}})
         for name, sections in CASES.items()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 60.0
+DEADLINE_S = 40.0
 
 
 class Team:
@@ -115,6 +115,7 @@ def _statuses(pids: list[int]) -> list[int]:
 
 
 def _work(job: dict[str, Any], rank: int) -> int:
+    import faulthandler
     import traceback
 
     from simpo.errors import SimpoError
@@ -123,6 +124,8 @@ def _work(job: dict[str, Any], rank: int) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdout = sys.stderr
     folder = Path(job["folder"])
+    stacks = (folder / f"said-{rank}.txt").open("w")
+    faulthandler.dump_traceback_later(DEADLINE_S - 5, file=stacks)  # where it hangs, should it hang
     try:
         result = getattr(team_jobs, job["job"])(**job["arguments"])
         (folder / f"result-{rank}.json").write_text(json.dumps(result))

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from simpo import __version__
-from simpo.cli import output
+from simpo.cli import output, ranks
 from simpo.errors import SimpoError
 
 BUG_STATUS = 1
@@ -112,23 +112,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], as_json: bool) -> int:
     try:
+        ranks.begin(first_word(words))
         command = typer.main.get_command(build_app(first_word(words)))
         with command.make_context("simpo", words) as context:
             command.invoke(context)
+        ranks.end()
         return 0
     except typer.Exit as done:
         return done.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        output.print_error(output.Failure("interrupted", exit_status=INTERRUPTED_STATUS), as_json)
+        _tell(output.Failure("interrupted", exit_status=INTERRUPTED_STATUS), as_json)
         return INTERRUPTED_STATUS
     except typer.TyperException as error:
-        output.print_error(_usage_failure(error), as_json)
+        _tell(_usage_failure(error), as_json)
         return USAGE_STATUS
     except SimpoError as error:
-        output.print_error(
-            output.Failure(error.message, error.where, error.fix, error.exit_status, type(error).__name__),
-            as_json,
-        )
+        kind = type(error).__name__
+        _tell(output.Failure(error.message, error.where, error.fix, error.exit_status, kind), as_json)
         return error.exit_status
     except BrokenPipeError:
         raise
@@ -136,8 +136,13 @@ def _run(words: list[str], as_json: bool) -> int:
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         fix = "this is a bug in simpo: please report it with the lines above"
-        output.print_error(output.Failure(message, None, fix, BUG_STATUS, "Bug"), as_json)
+        _tell(output.Failure(message, None, fix, BUG_STATUS, "Bug"), as_json)
         return BUG_STATUS
+
+
+def _tell(failure: output.Failure, as_json: bool) -> None:
+    if not ranks.told_already(failure):
+        output.print_error(failure, as_json)
 
 
 def _usage_failure(error: typer.TyperException) -> output.Failure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,11 @@ def printable(text: str) -> str:
     )
 
 
+def speaks() -> bool:
+    """Whether this process prints: of several ranks of one run the first does."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0"
+
+
 def print_text(text: str) -> None:
     """A line (or several) of the result, on stdout, as it is: no markup, no wrapping."""
     sys.stdout.write(printable(text) + "\n")
@@ -60,6 +66,11 @@ def print_text(text: str) -> None:
 
 def note(text: str) -> None:
     """A line for the person who waits, on stderr: where a model came from, what is being done."""
+    if speaks():
+        _to_stderr(text)
+
+
+def _to_stderr(text: str) -> None:
     sys.stderr.write(printable(text) + "\n")
     sys.stderr.flush()
 
@@ -136,7 +147,7 @@ def print_error(failure: Failure, as_json: bool) -> None:
     head = f"{failure.where}: {failure.message}" if failure.where else failure.message
     sys.stdout.flush()
     if not sys.stderr.isatty():
-        note(head + (f"\n  fix: {failure.fix}" if failure.fix else ""))
+        _to_stderr(head + (f"\n  fix: {failure.fix}" if failure.fix else ""))
         return
     from rich.text import Text
 
@@ -175,7 +186,7 @@ class Progress:
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and speaks():
             self._bar = self._make_bar()
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.total, completed=self.start, words="")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from simpo.cli.output import JsonOption, SetOption, note, print_json, print_text
+from simpo.cli.output import JsonOption, SetOption, note, print_json, print_text, speaks
 from simpo.errors import RecipeError
 
 
@@ -73,6 +73,8 @@ def _close(run: Path, as_json: bool) -> None:
     from simpo.cli.report import print_summary
     from simpo.report.build import build_report
 
+    if not speaks():
+        return
     report = build_report(run)
     print_summary(run, as_json, {"run": str(run), "report": str(report)})
     if not as_json:

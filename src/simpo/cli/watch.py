@@ -125,11 +125,17 @@ def _stop_lines(event: dict[str, Any]) -> list[str]:
     return [f"{reasons[event['reason']]} in {took}, best at step {event['best_step']}"]
 
 
+def _ranks_lines(event: dict[str, Any]) -> list[str]:
+    holds = {"ddp": "a copy of the weights", "fsdp2": "a shard of the weights"}.get(event["strategy"], "")
+    return [f"ranks   {event['size']}, each with {holds} ({event['strategy']}: {event['reason']})"]
+
+
 _LINES: Mapping[str, Callable[[dict[str, Any]], list[str]]] = {
     "start": _start_lines,
     "evaluate": _evaluate_lines,
     "guard": _guard_lines,
     "feedback": _feedback_lines,
+    "ranks": _ranks_lines,
     "stop": _stop_lines,
     "resume": lambda event: [f"going on from step {event['step']}"],
     "note": lambda event: [f"note    {event['message']}"],

@@ -104,6 +104,7 @@ def generate_from_ids(
                     attention_mask=attention_mask,
                     generation_config=config,
                     logits_processor=[noise] if temperature > 0 else [],
+                    synced_gpus=False,  # with whole weights no rank needs the others, and some may have no prompt
                 )
                 new_tokens = written[:, input_ids.shape[1] :].tolist()
                 replies.update(zip(indices, (_reply(policy, row) for row in new_tokens), strict=True))

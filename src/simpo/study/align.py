@@ -18,6 +18,7 @@ from simpo.recipe import LoadedRecipe, Recipe
 from simpo.records import Dataset, TokenGroup
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder
+from simpo.runs.ranks import current, join
 from simpo.train.accelerator import make_accelerator, matmul_precision, run_scorer
 from simpo.train.loop import Listener
 from simpo.train.prepare import Prepared, Progress, load_data, make_renderer
@@ -34,6 +35,7 @@ def align(
     An SFT run, and one without held-out pairs, is trained and not measured here. Errors as of `train`; a judge that
     cannot be imported and test pairs that cannot be read are found before anything is written.
     """
+    join(loaded.recipe.train.device)
     _require_measures(loaded.recipe)
     run = train(loaded, listen=listen, progress=progress, before=_measure_start(progress))
     measure_after(run, progress)
@@ -55,7 +57,7 @@ def align_on(
 ) -> RunFolder:
     """Go on with an interrupted run, and measure what was not measured yet."""
     run = resume(path, listen=listen, progress=progress, before=_measure_start(progress))
-    if not run.evaluation_path(AFTER).exists():
+    if not current().on_main(run.evaluation_path(AFTER).exists):
         measure_after(run, progress)
     return run
 
@@ -156,7 +158,7 @@ def _measure_start(progress: Progress | None) -> Callable[[RunFolder, Prepared],
     def measure(run: RunFolder, prepared: Prepared) -> None:
         recipe = run.load_recipe().recipe
         dataset = held_out(recipe, prepared)
-        if dataset is None or run.evaluation_path(BEFORE).exists() or read_events(run.events_path):
+        if dataset is None or current().on_main(_begun, run):
             return
         policy, renderer = prepared.policy, prepared.renderer
         scorer = evaluation_scorer(recipe, policy, renderer, dataset)
@@ -164,6 +166,11 @@ def _measure_start(progress: Progress | None) -> Callable[[RunFolder, Prepared],
         _measure(run, recipe, policy, renderer, dataset, BEFORE, reference, None, progress, scorer)
 
     return measure
+
+
+def _begun(run: RunFolder) -> bool:
+    """Whether an earlier process of this run has measured its start, or gone on from there."""
+    return run.evaluation_path(BEFORE).exists() or bool(read_events(run.events_path))
 
 
 def _measure(
@@ -194,5 +201,5 @@ def _measure(
         scorer=scorer,
         progress=report,
     )
-    write_evaluation(run.evaluation_path(label), evaluation)
+    current().on_main(write_evaluation, run.evaluation_path(label), evaluation)
     return evaluation

@@ -15,6 +15,7 @@ from simpo.evaluate.files import check_label, read_evaluation, write_evaluation
 from simpo.model.load import choose_device, load_policy
 from simpo.recipe import Recipe, resolve_recipe
 from simpo.runs.folder import RunFolder, is_run_folder
+from simpo.runs.ranks import join
 from simpo.study.align import evaluation_scorer, objective_of, run_reference
 from simpo.train.accelerator import matmul_precision
 from simpo.train.prepare import Progress, make_renderer
@@ -49,6 +50,7 @@ def measure(
     A run is measured as its recipe says (rendering, precision, method), its reference being its starting model. Raises
     RecipeError, DataError and RunFailed as reading, loading and evaluating do.
     """
+    ranks = join(settings.device)
     check_label(settings.label)
     against = None if settings.against is None else read_evaluation(settings.against)
     recipe = _recipe_for(name, settings)
@@ -83,7 +85,7 @@ def measure(
             progress=report,
         )
     folder = out or (Path(name) / "evaluation" if is_run_folder(Path(name)) else Path("evaluation"))
-    return write_evaluation(folder, evaluation), evaluation.report
+    return ranks.on_main(write_evaluation, folder, evaluation), evaluation.report
 
 
 def _recipe_for(name: str, settings: Settings) -> Recipe:
