@@ -131,9 +131,9 @@ def join(device: str = "auto") -> Ranks:
             f"WORLD_SIZE is {size} and {', '.join(missing)} is not set",
             fix="start with `simpo launch`, torchrun or accelerate launch, or unset WORLD_SIZE",
         )
-    backend = "cpu:gloo,cuda:nccl" if _take_gpu(device) else "gloo"
+    gpus = device != "cpu" and torch.cuda.is_available()
     try:
-        dist.init_process_group(backend)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise RunFailed(
@@ -142,6 +142,7 @@ def join(device: str = "auto") -> Ranks:
             fix="see whether every machine was started and can reach this address and port",
         ) from error
     _joined = Ranks(dist.get_rank(), size, control)
+    _take_device(device, gpus)  # only now: its error is told once for all
     return _joined
 
 
@@ -153,15 +154,15 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def _take_gpu(device: str) -> bool:
-    """Whether to train on GPUs; takes this rank's."""
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return False
-    if device not in ("auto", "cuda"):
+def _take_device(device: str, gpus: bool) -> None:
+    """Take the GPU of this rank."""
+    if device not in ("auto", "cpu", "cuda"):
         raise RecipeError(
             f"train.device {device} names one device, and there are several ranks",
             fix="set train.device: auto, cuda or cpu",
         )
+    if not gpus:
+        return
     local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if local >= count:
         raise RecipeError(
@@ -169,7 +170,6 @@ def _take_gpu(device: str) -> bool:
             fix="start as many ranks as there are GPUs, or set train.device: cpu",
         )
     torch.cuda.set_device(local)
-    return True
 
 
 @contextmanager
