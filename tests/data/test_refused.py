@@ -136,7 +136,7 @@ def test_no_row_left_is_an_error_with_the_counts(tmp_path: Path) -> None:
         ("a.jsonl", LINE.encode("utf-16-be"), "a.jsonl: the text is UTF-16BE, not UTF-8\n  fix: iconv -f UTF-16BE "
          "-t UTF-8 a.jsonl > converted.jsonl"),
         ("a.json", LINE.encode("utf-32"), "a.json: the text is UTF-32, not UTF-8\n  fix: iconv -f UTF-32 "
-         "-t UTF-8 a.json > converted.jsonl"),
+         "-t UTF-8 a.json > converted.json"),
         ("a.jsonl.gz", gzip.compress(LINE.encode(), mtime=0)[:-9], "a.jsonl.gz: the gzip file is damaged or cut short "
          "(Compressed file ended before the end-of-stream marker was reached)\n  fix: copy or download it again"),
         ("a.jsonl.gz", LINE, "a.jsonl.gz: not gzip, though its name says so (begins with '{\"prompt\": \"')"),
@@ -289,8 +289,8 @@ def test_unknown_columns_are_named_with_the_formats_that_are_read(tmp_path: Path
     message = error_of(path)
     assert message.startswith(
         "train.jsonl: no known format of pairs; the columns are 'question', 'good', 'bad'\n"
-        "  fix: rename the columns to those of a format that is read, or name them in data.columns "
-        "(prompt: your_column); docs/formats.md has all formats, the nearest are\n"
+        "  fix: rename the columns to those of a format that is read, or name them: --map prompt=your_column, in a "
+        "recipe data.columns; docs/formats.md has all formats, the nearest are\n"
         "    axolotl_intel: question, chosen, rejected (text), also system\n"
     )
     assert "\n    trl_standard: prompt, chosen, rejected (text)" in message
@@ -301,7 +301,7 @@ def test_examples_where_pairs_are_meant_and_the_reverse_are_told_apart(tmp_path:
     examples = put(tmp_path, '{"prompt": "a", "completion": "b"}', "sft.jsonl")
     assert error_of(examples) == (
         "sft.jsonl: these are SFT examples (prompt_completion), and the method needs pairs\n"
-        "  fix: give prompt, chosen and rejected, or set method.name: sft"
+        "  fix: give prompt, chosen and rejected, or train on them as examples with method.name: sft"
     )
     assert error_of(put(tmp_path, LINE), kind="examples").startswith(
         "train.jsonl: these are preference pairs (trl_standard), and SFT needs examples\n"

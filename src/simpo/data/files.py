@@ -93,7 +93,7 @@ def _refuse_foreign(head: bytes, name: str) -> None:
         raise DataError(
             f"the text is {encoding}, not UTF-8",
             where=name,
-            fix=f"iconv -f {encoding} -t UTF-8 {name} > converted.jsonl",
+            fix=f"iconv -f {encoding} -t UTF-8 {name} > converted{Path(name).suffix}",
         )
     for mark, (kind, command) in _PACKED.items():
         if head.startswith(mark):

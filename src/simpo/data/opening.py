@@ -151,7 +151,7 @@ def _unrecognised(rows: Sequence[Mapping[str, Any]], kind: Kind, name: str) -> D
         return DataError(
             f"these are SFT examples ({meant.name}), and the method needs pairs",
             where=name,
-            fix="give prompt, chosen and rejected, or set method.name: sft",
+            fix="give prompt, chosen and rejected, or train on them as examples with method.name: sft",
         )
     if meant in UNPAIRED:
         return DataError(
@@ -171,6 +171,6 @@ def _unrecognised(rows: Sequence[Mapping[str, Any]], kind: Kind, name: str) -> D
     return DataError(
         f"no known format of {kind}; the columns are {_listed(columns)}",
         where=name,
-        fix="rename the columns to those of a format that is read, or name them in data.columns "
-        f"(prompt: your_column); docs/formats.md has all formats, the nearest are{looks}",
+        fix="rename the columns to those of a format that is read, or name them: --map prompt=your_column, in a "
+        f"recipe data.columns; docs/formats.md has all formats, the nearest are{looks}",
     )
