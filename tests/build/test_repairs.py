@@ -50,6 +50,12 @@ def test_the_default_is_what_the_audit_advises_but_for_notes_and_guesses() -> No
     }
 
 
+def test_copies_are_dropped_by_default_however_few_they_are() -> None:
+    few = [finding("near_duplicate", "drop", [3], "note"), finding("html_entities", "mend", [4], "note")]
+    assert wanted_repairs(["default"]).actions(few) == {"exact_duplicate": "drop", "near_duplicate": "drop"}
+    assert wanted_repairs(["default", "near_duplicate=keep"]).actions(few) == {"exact_duplicate": "drop"}
+
+
 @pytest.mark.parametrize(
     ("words", "actions"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simpo.audit.copies.duplicates import NEAR_COMPLETION, NEAR_PROMPT
+from simpo.audit.copies.duplicates import FEW, NEAR_COMPLETION, NEAR_PROMPT
 from simpo.audit.copies.minhash import NEAR
 from simpo.audit.findings import Repair
 from simpo.audit.kinds import CONTENT, ENCODING, LANGUAGE, PRIVACY, SCORES, STRUCTURE, TEMPLATES, Kind
@@ -59,7 +59,7 @@ _COMPARED: Mapping[str, Described] = {
         "drop",
     ),
     "near_duplicate": Described(
-        "warning",
+        f"warning, note below {100 * FEW:g} %",
         "pairs that are nearly the same as another",
         "MinHash with locality-sensitive hashing over runs of 5 characters; candidates are compared in full. Jaccard's "
         f"index of each completion {NEAR_COMPLETION} or more, and of what the user and the system say and the dialogue "

@@ -34,12 +34,12 @@ class Wanted:
     def actions(self, findings: Sequence[Finding]) -> dict[str, Action]:
         """The action for each kind, now that it is known what was found.
 
-        Advised are the repairs of errors and warnings, which are those that the audit's verdict lists, but for swaps:
-        a label is turned round, and a suspected one dropped, only where somebody says so.
+        Advised are the repairs of errors and warnings, which are those that the audit's verdict lists, and of copies
+        however few; but no swaps: a label is turned round, and a suspected one dropped, only where somebody says so.
         """
         advised: dict[str, Action] = {COPIES[0]: "drop"}
         for finding in findings:
-            if finding.severity == "note" or finding.kind in JUDGEMENTS:
+            if finding.kind in JUDGEMENTS or (finding.severity == "note" and finding.kind not in COPIES):
                 continue
             if finding.repair in ("drop", "mend"):
                 advised[finding.kind] = finding.repair

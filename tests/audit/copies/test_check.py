@@ -65,6 +65,14 @@ def test_a_copy_in_other_case_or_white_space_is_another_kind_and_counted_once() 
     assert "near_duplicate" not in findings
 
 
+@pytest.mark.parametrize(("others", "severity"), [(998, "warning"), (999, "note")])
+def test_one_near_copy_in_a_thousand_is_worth_a_warning_and_fewer_a_note(others: int, severity: str) -> None:
+    near = pair(QUESTION.replace("Friday", "Firday"), ANSWERS[0], ANSWERS[1])
+    rest = [pair(f"{index:x}" * 9, f"yes {index}", f"no {index}") for index in range(others)]
+    finding = found(ranked(0, 1), near, *rest)["near_duplicate"]
+    assert (finding.count, finding.severity, finding.repair) == (1, severity, "drop")
+
+
 def test_a_near_copy_needs_prompt_and_both_completions() -> None:
     near = pair(QUESTION.replace("Friday", "Firday"), ANSWERS[0].rstrip("."), ANSWERS[1])
     other_answer = pair(QUESTION, ANSWERS[0], ANSWERS[2])

@@ -27,6 +27,8 @@ from simpo.audit.words import counted, part_of
 # What makes two pairs nearly the same, so that one is dropped: a typing error moves a prompt, which is often short,
 # further than an answer; and of two answers to one prompt, what differs may be what the label is about.
 NEAR_PROMPT, NEAR_COMPLETION = 0.6, 0.8
+# Which texts are compared depends on the others: where copies were dropped, a few that were not seen before may be.
+FEW = 0.001
 _SIGNED_AT_ONCE = 4096
 _KEPT = 4096
 
@@ -127,7 +129,7 @@ def _near_duplicate(compared: Compared, rows: Rows, partner: dict[int, Alike], g
         examples.append(compared.witness(row, detail, found.one if row == found.other else found.other))
     return Finding(
         "near_duplicate",
-        "warning",
+        "warning" if len(rows) >= FEW * of else "note",
         f"{part_of(len(rows), of, 'pairs')} nearly the same as another: prompt and both completions.",
         "Drop all but the first of each group; never let a group cross a split.",
         len(rows),
