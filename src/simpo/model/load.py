@@ -83,12 +83,15 @@ def load_policy(recipe: ModelRecipe, *, device: torch.device) -> Policy:
     folder, base, parent = _locate(recipe)
     tokenizer = _read_tokenizer(folder, base, recipe)
     model = _read_model(base or folder, recipe, device)
+    merged = base is not None and recipe.quantize == "none"
     if base is not None:
-        model = _merge(model, folder)
+        # Four bits cannot hold what an adapter adds: over a quantised base it stays beside it.
+        model = _with_adapter(model, folder)
+        model = model.merge_and_unload() if merged else model.requires_grad_(False)
     model.eval()
     digest = model_hash(folder, base)
     stops = _stops(model.generation_config, tokenizer)
-    return Policy(model, tokenizer, device, recipe.name, folder, digest, stops, parent, base is not None)
+    return Policy(model, tokenizer, device, recipe.name, folder, digest, stops, parent, merged)
 
 
 def load_tokenizer(recipe: ModelRecipe) -> tuple[Any, frozenset[int]]:
@@ -209,9 +212,10 @@ def _read_model(folder: Path, recipe: ModelRecipe, device: torch.device) -> Any:
                 use_safetensors=safe,
                 ignore_mismatched_sizes=True,  # told below, by name
                 output_loading_info=True,
+                **_quantisation(recipe, device),
             )
         _require_all_weights(folder, found)
-        return model.to(device)
+        return model if recipe.quantize != "none" else model.to(device)
     except torch.OutOfMemoryError:
         raise RecipeError(
             f"the model does not fit in the memory of {device}",
@@ -222,6 +226,21 @@ def _read_model(folder: Path, recipe: ModelRecipe, device: torch.device) -> Any:
         raise RecipeError(
             f"the model cannot be loaded: {first_line(error)}", where=str(folder), fix=_load_fix(error)
         ) from error
+
+
+def _quantisation(recipe: ModelRecipe, device: torch.device) -> dict[str, Any]:
+    """What transformers is told of a base in 4 bits: NF4 with quantised constants, products in the model's type."""
+    if recipe.quantize == "none":
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=recipe.quantize,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, recipe.dtype),
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _require_all_weights(folder: Path, found: Mapping[str, Any]) -> None:
@@ -251,8 +270,8 @@ def _load_fix(error: Exception) -> str | None:
     return None
 
 
-def _merge(model: Any, adapter: Path) -> Any:
-    """The model with an adapter added to its weights."""
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    """The model wrapped in the adapter that a folder holds."""
     from peft import PeftModel, get_peft_model_state_dict
 
     weights = adapter / "adapter_model.safetensors"
@@ -278,7 +297,7 @@ def _merge(model: Any, adapter: Path) -> Any:
         raise RecipeError(
             f"the adapter lacks {len(missing)} weights, {min(missing)} among them", where=str(adapter)
         )
-    return wrapped.merge_and_unload()
+    return wrapped
 
 
 @contextmanager

@@ -37,6 +37,11 @@ class ModelRecipe(Section):
     trust_remote_code: bool = Field(
         False, description="Run Python code that ships with the model. Off unless you read it."
     )
+    quantize: Literal["none", "nf4"] = Field(
+        "none",
+        description="`nf4` holds the frozen base under an adapter in 4 bits (QLoRA, arXiv:2305.14314); needs "
+        "bitsandbytes. Its linear layers compute in `dtype`.",
+    )
     pickled_weights: bool = Field(
         False,
         description="Read pytorch_model*.bin where the folder holds no safetensors, by torch's restricted unpickler. "
@@ -237,6 +242,16 @@ class TrainRecipe(Section):
         "float32 `master` copies in the optimizer (where nothing is said), rounded at random without copies "
         "(`stochastic`, the least memory), or to the `nearest`, which loses small ones.",
     )
+    optimizer: Literal["adamw", "adamw_8bit"] = Field(
+        "adamw",
+        description="`adamw_8bit` holds AdamW's two moments in 8 bits a number, by blocks of 256 (arXiv:2110.02861); "
+        "needs torchao.",
+    )
+    offload_optimizer: bool = Field(
+        False,
+        description="Hold gradients, moments and float32 masters in the CPU's memory and step there: the same result, "
+        "for GPUs that hold little more than the weights.",
+    )
     scorer: Literal["auto", "plain", "shared"] = Field(
         "auto",
         description="`shared` packs each prompt once and never holds all logits, `plain` pads; `auto` takes the "
@@ -264,6 +279,18 @@ class TrainRecipe(Section):
     def _one_cut(self) -> TrainRecipe:
         if self.micro_batch_size is not None and self.tokens_per_microbatch is not None:
             raise ValueError("micro_batch_size and tokens_per_microbatch both cut a batch: give one")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_hold_states(self) -> TrainRecipe:
+        if self.offload_optimizer and self.optimizer != "adamw":
+            raise ValueError("offload_optimizer holds float32 states: set optimizer: adamw, or leave it out")
+        if self.offload_optimizer and self.rounding in ("stochastic", "nearest"):
+            raise ValueError(
+                f"offload_optimizer holds float32 masters: rounding {self.rounding} has no effect"
+            )
+        if self.optimizer == "adamw_8bit" and self.rounding == "master":
+            raise ValueError("adamw_8bit keeps no masters: set rounding: stochastic")
         return self
 
 
@@ -368,6 +395,17 @@ class Recipe(Section):
     def _parts_agree(self) -> Recipe:
         if self.train.rounding is not None and self.model.dtype != "bfloat16":
             raise ValueError("train.rounding has no effect while model.dtype is float32: remove it")
+        if (
+            self.train.optimizer == "adamw_8bit"
+            and self.model.dtype == "bfloat16"
+            and not self.train.rounding
+        ):
+            raise ValueError(
+                "train.optimizer adamw_8bit keeps no float32 masters of bfloat16 weights: set "
+                "train.rounding: stochastic"
+            )
+        if self.model.quantize != "none" and self.adapter.type == "none":
+            raise ValueError("model.quantize freezes the weights: set adapter.type: lora")
         if self.method.reference == "adapter_off" and self.adapter.type == "none":
             raise ValueError("method.reference adapter_off needs an adapter: set adapter.type: lora")
         if not METHODS[self.method.name].pairwise:

@@ -62,7 +62,8 @@ def load_trained(run: RunFolder, recipe: Recipe) -> Trained:
 
 
 def _computable(settings: ModelRecipe) -> ModelRecipe:
-    """The settings with an attention that can compute in float32 on a CPU: FlashAttention cannot."""
+    """The settings with a dense base and an attention that computes in float32 on a CPU: FlashAttention cannot."""
+    settings = settings.model_copy(update={"quantize": "none"})
     if settings.attention == "flash_attention_2":
         return settings.model_copy(update={"attention": "sdpa"})
     return settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,11 +24,25 @@ def require_machine(recipe: Recipe) -> None:
     """RecipeError for what this machine cannot do, before anything is loaded or written."""
     require_strategy(recipe)
     require_tracker(recipe)
+    require_packages(recipe)
     device = choose_device(recipe.train.device)
     if recipe.train.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise RecipeError(
             "train.precision bf16: this GPU has no bfloat16", fix="set train.precision: float32"
         )
+
+
+def require_packages(recipe: Recipe) -> None:
+    """RecipeError for a setting whose optional package is not installed."""
+    for key, value, package in (
+        ("model.quantize", recipe.model.quantize, "bitsandbytes"),
+        ("train.optimizer", recipe.train.optimizer, "torchao"),
+    ):
+        if value in ("nf4", "adamw_8bit") and importlib.util.find_spec(package) is None:
+            raise RecipeError(
+                f"{key} {value}: the package {package} is not installed",
+                fix=f"pip install {package} (or 'simpo[quantised]'), or leave {key} out",
+            )
 
 
 def make_accelerator(recipe: Recipe, device: torch.device) -> Any:

@@ -48,7 +48,7 @@ def find_budget(
     tokens = choice.tokens([longest])
     if free is not None:
         bytes_per_token = _kept_bytes(model, choice, longest) / tokens
-        room = SHARE * max(0, free - _state_bytes(optimizer))
+        room = SHARE * max(0, free - _state_bytes(optimizer, device))
         if room < enough * bytes_per_token:
             reason = f"{bytes_per_token / 1024:.0f} KiB a token, {room / 2**30:.1f} GiB for them"
             return Budget(max(int(room / bytes_per_token), tokens), reason)
@@ -75,9 +75,10 @@ def _kept_bytes(model: Any, choice: Choice, group: TokenGroup) -> int:
     return sum(kept.values())
 
 
-def _state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """What the optimizer will hold and does not yet: the gradients, and two moments in the weights' type."""
-    weights: list[Tensor] = [weight for group in optimizer.param_groups for weight in group["params"]]
+def _state_bytes(optimizer: torch.optim.Optimizer, device: torch.device) -> int:
+    """What the optimizer will hold on the device and does not yet: gradients, and two moments in the weights' type."""
+    held: list[Tensor] = [weight for group in optimizer.param_groups for weight in group["params"]]
+    weights = [weight for weight in held if weight.device == device]  # offloaded ones lie elsewhere
     return 3 * sum(weight.numel() * weight.element_size() for weight in weights)
 
 

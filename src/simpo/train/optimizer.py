@@ -12,33 +12,36 @@ from torch import Tensor
 
 from simpo.model.sharding import collected, like
 from simpo.recipe import TrainRecipe
+from simpo.train.eight_bit import eight_bit_adamw, is_eight_bit, parts_of, whole
 from simpo.train.rounding import MasterAdamW, StochasticAdamW
 
 
-def make_optimizer(model: Any, recipe: TrainRecipe) -> torch.optim.AdamW:
+def make_optimizer(model: Any, recipe: TrainRecipe) -> torch.optim.Optimizer:
     """AdamW over the trained parameters; weight decay for matrices alone, not for biases and norms.
 
     How an update reaches bfloat16 weights is `recipe.rounding`'s to say: through float32 masters unless it says
-    otherwise.
+    otherwise. `optimizer` and `offload_optimizer` say how and where its states are held.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
+    coarse = any(p.dtype == torch.bfloat16 for p in trained)
     groups = [
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
+    settings: dict[str, Any] = {"lr": recipe.lr, "betas": (recipe.adam_beta1, recipe.adam_beta2)}
+    if recipe.optimizer == "adamw_8bit":
+        return eight_bit_adamw(groups, stochastic=coarse and recipe.rounding == "stochastic", **settings)
+    settings["fused"] = recipe.offload_optimizer or all(p.device.type in ("cpu", "cuda") for p in trained)
+    if recipe.offload_optimizer:
+        return MasterAdamW(groups, host=True, **settings)
     kinds: dict[str, type[torch.optim.AdamW]] = {
         "master": MasterAdamW,
         "stochastic": StochasticAdamW,
         "nearest": torch.optim.AdamW,
     }
-    coarse = any(p.dtype == torch.bfloat16 for p in trained)
     kind = kinds[recipe.rounding or "master"] if coarse else torch.optim.AdamW
-    return kind(
-        [group for group in groups if group["params"]],
-        lr=recipe.lr,
-        betas=(recipe.adam_beta1, recipe.adam_beta2),
-        fused=all(p.device.type in ("cpu", "cuda") for p in trained),
-    )
+    return kind(groups, **settings)
 
 
 def learning_rate(recipe: TrainRecipe, step: int, num_steps: int) -> float:
@@ -63,7 +66,10 @@ def learning_rate(recipe: TrainRecipe, step: int, num_steps: int) -> float:
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every parameter group this learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):  # compiled once for every rate
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, *, keep: bool = True) -> dict[str, Tensor]:
@@ -74,7 +80,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, *, keep: bool = True) ->
     tensors = {f"rng.{device}": state for device, state in _random_states().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
-            tensors[f"{index}.{name}"] = torch.as_tensor(value)
+            if is_eight_bit(value):
+                tensors |= {f"{index}.{name}.{part}": tensor for part, tensor in parts_of(value).items()}
+            else:
+                tensors[f"{index}.{name}"] = torch.as_tensor(value)
     if isinstance(optimizer, MasterAdamW):
         tensors |= {f"master.{index}": master.detach() for index, master in enumerate(optimizer.masters)}
     return collected(tensors, keep=keep)
@@ -99,7 +108,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
                 master.data.copy_(like(value, master))
         else:
             state.setdefault(int(index), {})[leaf] = like(value, weights[int(index)])
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    optimizer.load_state_dict(
+        {**optimizer.state_dict(), "state": {i: whole(held) for i, held in state.items()}}
+    )
 
 
 def _random_states() -> dict[str, Tensor]:

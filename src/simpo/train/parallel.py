@@ -31,7 +31,25 @@ def choose_strategy(recipe: Recipe, policy: Policy, ranks: Ranks) -> Strategy:
     """What `parallel.strategy` comes to on this machine, the same on every rank."""
     if ranks.size == 1:
         return Strategy("alone", "one process")
-    return ranks.on_main(_choose, recipe, policy)
+    strategy: Strategy = ranks.on_main(_choose, recipe, policy)
+    _require_held_alike(recipe, strategy.name)
+    return strategy
+
+
+def _require_held_alike(recipe: Recipe, strategy: str) -> None:
+    """RecipeError for weights or states that several ranks cannot share."""
+    for held, key, spread in (
+        (recipe.train.offload_optimizer, "train.offload_optimizer", ("ddp", "fsdp2")),
+        (recipe.train.optimizer != "adamw", f"train.optimizer {recipe.train.optimizer}", ("fsdp2",)),
+        (recipe.model.quantize != "none", f"model.quantize {recipe.model.quantize}", ("fsdp2",)),
+    ):
+        if held and strategy in spread:
+            fix = (
+                "set parallel.strategy: ddp, or leave it out"
+                if "ddp" not in spread
+                else "leave it out: fsdp2 shards"
+            )
+            raise RecipeError(f"{key} does not work over several ranks with strategy {strategy}", fix=fix)
 
 
 def require_strategy(recipe: Recipe) -> None:

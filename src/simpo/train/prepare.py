@@ -224,6 +224,12 @@ def attach_adapter(recipe: Recipe, policy: Policy, run: Path) -> None:
     """
     if recipe.adapter.type == "none":
         return
+    if hasattr(policy.model, "peft_config"):
+        raise RecipeError(
+            "the run starts from an adapter over a quantised base, into which it cannot be merged",
+            where=str(policy.folder),
+            fix="export that run merged (`simpo export --kind merged`) and start from the export",
+        )
     base = policy.folder
     if policy.merged:
         base = run / "base"

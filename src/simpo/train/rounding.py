@@ -18,17 +18,23 @@ class MasterAdamW(torch.optim.AdamW):
     Gradients are summed in float32 too: each bfloat16 gradient is added to its master's as soon as a backward has made
     it, and freed. So the sum over micro-batches does not depend on how a batch is cut, beyond the rounding of each one,
     and the memory is that of training float32 weights under autocast. float32 weights among them are their own masters.
+
+    With `host`, masters, moments and gradients lie in the CPU's memory, those of float32 weights too, and the step is
+    taken there (Ren et al. 2021, arXiv:2101.06840): the GPU holds weights alone. A gradient is moved as soon as a
+    backward has made it.
     """
 
-    def __init__(self, params: Iterable[dict[str, Any]], **settings: Any) -> None:
+    def __init__(self, params: Iterable[dict[str, Any]], *, host: bool = False, **settings: Any) -> None:
+        self._host = host
         self._lent: list[tuple[Tensor, Tensor]] = []
         super().__init__([{**group, "params": [self._master(p) for p in group["params"]]} for group in params],
                          **settings)  # fmt: skip
 
     def _master(self, weight: Tensor) -> Tensor:
-        if weight.dtype == torch.float32:
+        if weight.dtype == torch.float32 and not self._host:
             return weight
-        master = torch.nn.Parameter(weight.detach().float())
+        copy = weight.detach().to("cpu" if self._host else weight.device, torch.float32, copy=True)
+        master = torch.nn.Parameter(copy)
         self._lent.append((weight, master))
         # Not kept alive by the weight: a model outlives an optimizer where several runs share it.
         handle = weight.register_post_accumulate_grad_hook(_giving_to(weakref.ref(master)))  # type: ignore[no-untyped-call]
@@ -55,9 +61,9 @@ def _giving_to(master: weakref.ref[Tensor]) -> Any:
         if found is None or gradient is None:
             return
         if found.grad is None:
-            found.grad = gradient.float()
+            found.grad = gradient.to(found.device, torch.float32, copy=gradient.dtype == torch.float32)
         else:
-            found.grad += gradient
+            found.grad += gradient.to(found.device)
         weight.grad = None
 
     return give
