@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from simpo.model.score import padded_tokens, score
 from simpo.model.trust import Choice
 from simpo.recipe import TrainRecipe
 from simpo.train.budget import find_budget
-from simpo.train.optimizer import make_optimizer
+from simpo.train.optimizer import make_optimizer, reserve
 from simpo.train.prepare import prepare
 from tests.train.made_up import Workshop
 
@@ -56,3 +58,23 @@ def test_short_memory_makes_micro_batches_smaller_and_leaves_nothing_behind(work
     assert sizes == sorted(sizes) and len(set(sizes)) > 2 and sizes[0] < 512
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in model.parameters())
+    reserve(optimizer)  # what is there is not counted twice
+    assert tokens(2048 * 2**10) == sizes[1]
+
+
+def test_finding_a_budget_holds_on_to_no_forward(workshop: Workshop) -> None:
+    """A graph whose saved tensors are kept as they are keeps itself alive, collected by nobody."""
+    prepared = prepare(workshop.recipe("run").recipe)
+    model = prepared.policy.model
+    made: list[weakref.ref[torch.Tensor]] = []
+    handles = [
+        module.register_forward_hook(lambda _, __, output: made.append(weakref.ref(output)))
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    optimizer = make_optimizer(model, TrainRecipe())
+    find_budget(model, optimizer, Choice(score, "plain", ""), prepared.train, 2**40)
+    for handle in handles:
+        handle.remove()
+    assert len(made) == len(handles)
+    assert [output() for output in made] == [None] * len(made)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from simpo.model.trust import Choice
 from simpo.records import TokenGroup
+from simpo.train.gradients import has_place
 
 # Tokens from which on a larger forward is hardly faster: on two cores a step of a full fine-tune of 135 million weights
 # takes as long with 1024 as with 512, and 1.3 GiB more.
@@ -58,28 +59,36 @@ def find_budget(
 def _kept_bytes(model: Any, choice: Choice, group: TokenGroup) -> int:
     """Bytes that autograd keeps between forward and backward of the group, weights aside, each buffer once."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: Tensor) -> Tensor:
+        # The storage stays here, lest its place be given out again and counted once. In the graph nothing stays: a
+        # tensor there that is its own node's output would hold itself, and the forward, for good.
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+            kept[storage.data_ptr()] = storage
+        return nothing
 
+    nothing = torch.empty(0)
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with (
         torch.random.fork_rng(devices=devices),
-        torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda given: given),
     ):
         choice.scorer(model, [group])
-    return sum(kept.values())
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def _state_bytes(optimizer: torch.optim.Optimizer, device: torch.device) -> int:
-    """What the optimizer will hold on the device and does not yet: gradients, and two moments in the weights' type."""
-    held: list[Tensor] = [weight for group in optimizer.param_groups for weight in group["params"]]
-    weights = [weight for weight in held if weight.device == device]  # offloaded ones lie elsewhere
-    return 3 * sum(weight.numel() * weight.element_size() for weight in weights)
+    """What the optimizer will hold on the device and does not yet: gradients, two moments, in their weights' types."""
+    missing = 0
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            if weight.device != device:  # offloaded
+                continue
+            tensors = (0 if has_place(weight) else 1) + (0 if optimizer.state.get(weight) else 2)
+            missing += tensors * weight.numel() * weight.element_size()
+    return missing
 
 
 def free_bytes(device: torch.device) -> int | None:

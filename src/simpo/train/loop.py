@@ -43,6 +43,7 @@ from simpo.train.optimizer import (
     learning_rate,
     load_optimizer,
     make_optimizer,
+    reserve,
     set_learning_rate,
 )
 from simpo.train.parallel import choose_strategy, spread
@@ -126,10 +127,11 @@ class Loop:
         if train.gradient_checkpointing:
             checkpoint_activations(policy.model)
         policy.model.train()
-        if policy.device.type == "cpu":
-            keep_freed_memory()
         self._spread()
         self.optimizer = make_optimizer(policy.model, train)
+        reserve(self.optimizer)
+        if policy.device.type == "cpu":
+            keep_freed_memory()
         self.cut = choose_cut(
             train, self.prepared, self.optimizer, choice, self.run.events_path, self.emit, self.ranks
         )
@@ -289,7 +291,7 @@ class Loop:
         return {"margin": 0.0, "accuracy": 0.5} if self.reference and not self.state.step else {}
 
     def _validate(self) -> dict[str, float | None]:
-        self.optimizer.zero_grad(set_to_none=True)  # their memory is the evaluation's until the next step
+        self.optimizer.zero_grad(set_to_none=True)  # on a GPU their memory is the evaluation's meanwhile
         size = self.recipe.evaluate.batch_size
         tell = partial(self._on_progress, "evaluating")
         return validation_figures(self.prepared, self.scorer, self.reference, size, tell) | self._known()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from simpo.model.sharding import local
+from simpo.train.gradients import add_gradient
 
 
 class MasterAdamW(torch.optim.AdamW):
@@ -58,13 +59,9 @@ def _giving_to(master: weakref.ref[Tensor]) -> Any:
     @torch.no_grad()
     def give(weight: Tensor) -> None:
         found, gradient = master(), weight.grad
-        if found is None or gradient is None:
-            return
-        if found.grad is None:
-            found.grad = gradient.to(found.device, torch.float32, copy=gradient.dtype == torch.float32)
-        else:
-            found.grad += gradient.to(found.device)
-        weight.grad = None
+        if found is not None and gradient is not None:
+            add_gradient(found, gradient)
+            weight.grad = None
 
     return give
 
