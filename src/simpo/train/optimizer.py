@@ -45,14 +45,14 @@ def make_optimizer(model: Any, recipe: TrainRecipe) -> torch.optim.Optimizer:
     return kind(groups, **settings)
 
 
-def reserve(optimizer: torch.optim.AdamW) -> None:
+def reserve(optimizer: torch.optim.Optimizer) -> None:
     """Make the moments now, all zero, where the first step would; on a CPU also room for the gradients, to be kept.
 
     A step's activations come and go as one block if nothing that stays lies between them: with moments and gradients
-    made on the way, a CPU's heap was 1.6 GiB larger than what it held (135 million float32 weights). Moments in 8 bits
-    are left to their optimizer.
+    made on the way, a CPU's heap was 1.6 GiB larger than what it held (135 million float32 weights). torchao's
+    optimizer makes its moments itself.
     """
-    if is_eight_bit(optimizer):
+    if not isinstance(optimizer, torch.optim.AdamW):
         return
     for group in optimizer.param_groups:
         for weight in group["params"]:
