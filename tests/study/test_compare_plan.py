@@ -32,7 +32,8 @@ def test_one_method_at_two_settings_is_told_apart_by_its_files(bench: Bench) -> 
         ("b/soft.yml", bench.recipe(method={"gamma": 0.2})),
     )
     assert [one.id for one in plan.contenders] == ["soft", "hard", "soft-2"]
-    assert [one.label for one in plan.contenders] == ["SimPO (soft)", "SimPO (hard)", "SimPO (soft)"]
+    assert [one.label for one in plan.contenders] == ["SimPO (soft)", "SimPO (hard)", "SimPO (soft-2)"]
+    assert [one.source for one in plan.contenders] == ["a/soft.yaml", "hard.yaml", "b/soft.yml"]
 
 
 def test_runs_that_differ_in_their_seed_alone_are_one_method(bench: Bench) -> None:

@@ -155,18 +155,22 @@ def _contenders(
             if same is not None:
                 same[3].append(run)
                 continue
-            found.append((recipe.method.name, one.run.name, None, [run]))
+            found.append((recipe.method.name, str(one.run), None, [run]))
         elif one.recipe is not None:
-            found.append((one.recipe.recipe.method.name, Path(one.name).stem, budgeted[one.name], []))
-    ids = _names([(method.replace("_", "-"), stem) for method, stem, _, _ in found])
+            found.append((one.recipe.recipe.method.name, one.name, budgeted[one.name], []))
+    ids = _names(
+        [
+            (method.replace("_", "-"), Path(name).name if loaded is None else Path(name).stem)
+            for method, name, loaded, _ in found
+        ]
+    )
     contenders = []
-    for id_, (method, stem, loaded, runs) in zip(ids, found, strict=True):
+    for id_, (method, name, loaded, runs) in zip(ids, found, strict=True):
         if loaded is not None:
             runs = [_planned(loaded, id_, seed, out) for seed in seeds]
         title = METHODS[method].title
-        label = title if [entry[0] for entry in found].count(method) == 1 else f"{title} ({stem})"
-        source = None if loaded is None else next(one.name for one in given if Path(one.name).stem == stem)
-        contenders.append(Contender(id_, label, source, tuple(runs)))
+        label = title if [entry[0] for entry in found].count(method) == 1 else f"{title} ({id_})"
+        contenders.append(Contender(id_, label, None if loaded is None else name, tuple(runs)))
     names = iter(_unlike([run.name for one in contenders for run in one.runs]))
     return tuple(
         replace(one, runs=tuple(replace(run, name=next(names)) for run in one.runs)) for one in contenders
