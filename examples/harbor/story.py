@@ -21,8 +21,8 @@ RECIPES = "examples/harbor/recipes"
 SFT = "runs/harbor-sft"
 
 # A sweep sees fewer pairs than a run, so that a dozen trials take as long as three runs.
-TRIAL = "--set data.limit=160 --set data.limit_validation=96 --set train.evaluate_every=10 --set evaluate.generate=0"
-RUN = "--set data.limit=400 --set data.limit_validation=64 --set train.evaluate_every=25"
+TRIAL = "--set data.limit=128 --set data.limit_validation=64 --set train.evaluate_every=16 --set evaluate.generate=0"
+RUN = "--set data.limit=320 --set data.limit_validation=48 --set train.evaluate_every=20"
 CHOSEN = "runs/harbor-sweep-simpo/chosen.yaml runs/harbor-sweep-dpo/chosen.yaml"
 
 COMMANDS: Mapping[str, str] = {
@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, str] = {
     f"--out runs/harbor-sweep-simpo {TRIAL}",
     "sweep-dpo": f"simpo sweep {RECIPES}/dpo.yaml --ranges {RECIPES}/dpo-ranges.yaml "
     f"--out runs/harbor-sweep-dpo {TRIAL}",
-    "given": f"simpo compare {RECIPES}/simpo.yaml {RECIPES}/dpo.yaml --out runs/harbor-given --seeds 0 {RUN}",
+    "given": f"simpo compare {RECIPES}/simpo.yaml {RECIPES}/dpo.yaml --out runs/harbor-given --seeds 0",
     "swept": f"simpo compare {CHOSEN} --out runs/harbor-swept --generate 48 {RUN}",
 }
 
