@@ -1,7 +1,7 @@
 """Harbor, told in full: the commands that made the figures of this example, one after another.
 
     python -m examples.harbor.story                  # all of them
-    python -m examples.harbor.story sft given        # some of them
+    python -m examples.harbor.story sft compare      # some of them
     python -m examples.harbor.story --list           # only say what they are
 
 Each can be typed by hand as it is printed. What an earlier call finished is used again, and what one left half done is
@@ -20,10 +20,8 @@ from pathlib import Path
 RECIPES = "examples/harbor/recipes"
 SFT = "runs/harbor-sft"
 
-# A sweep sees fewer pairs than a run, so that a dozen trials take as long as three runs.
+# A sweep sees fewer pairs than a run, so that its trials together take as long as a few runs.
 TRIAL = "--set data.limit=128 --set data.limit_validation=64 --set train.evaluate_every=16 --set evaluate.generate=0"
-RUN = "--set data.limit=320 --set data.limit_validation=48 --set train.evaluate_every=20"
-CHOSEN = "runs/harbor-sweep-simpo/chosen.yaml runs/harbor-sweep-dpo/chosen.yaml"
 
 COMMANDS: Mapping[str, str] = {
     "data": "python -m examples.harbor.generate --out data/harbor --seed 0",
@@ -32,8 +30,9 @@ COMMANDS: Mapping[str, str] = {
     f"--out runs/harbor-sweep-simpo {TRIAL}",
     "sweep-dpo": f"simpo sweep {RECIPES}/dpo.yaml --ranges {RECIPES}/dpo-ranges.yaml "
     f"--out runs/harbor-sweep-dpo {TRIAL}",
-    "given": f"simpo compare {RECIPES}/simpo.yaml {RECIPES}/dpo.yaml --out runs/harbor-given --seeds 0",
-    "swept": f"simpo compare {CHOSEN} --out runs/harbor-swept --generate 48 {RUN}",
+    "compare": "simpo compare "
+    + " ".join(f"{RECIPES}/{name}.yaml" for name in ("simpo", "dpo", "simpo-swept", "dpo-swept"))
+    + " --out runs/harbor-compare --seeds 0",
 }
 
 

@@ -48,7 +48,7 @@ def test_the_commands_are_printed_as_one_types_them(capsys: pytest.CaptureFixtur
     said = capsys.readouterr().out
     assert all(command in said for command in COMMANDS.values())
     assert "--set model.name='my model'" in said
-    assert "my model" not in command_of("given", "my model")
+    assert "my model" not in command_of("compare", "my model")
 
 
 def test_an_unknown_step_is_named(capsys: pytest.CaptureFixture[str]) -> None:
