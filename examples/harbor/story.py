@@ -21,7 +21,7 @@ RECIPES = "examples/harbor/recipes"
 SFT = "runs/harbor-sft"
 
 # A sweep sees fewer pairs than a run, so that its trials together take as long as a few runs.
-TRIAL = "--set data.limit=128 --set data.limit_validation=64 --set train.evaluate_every=16 --set evaluate.generate=0"
+TRIAL = "--set data.limit=96 --set data.limit_validation=64 --set train.evaluate_every=12 --set evaluate.generate=0"
 
 COMMANDS: Mapping[str, str] = {
     "data": "python -m examples.harbor.generate --out data/harbor --seed 0",
@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "sweep-dpo": f"simpo sweep {RECIPES}/dpo.yaml --ranges {RECIPES}/dpo-ranges.yaml "
     f"--out runs/harbor-sweep-dpo {TRIAL}",
     "compare": "simpo compare "
-    + " ".join(f"{RECIPES}/{name}.yaml" for name in ("simpo", "dpo", "simpo-swept", "dpo-swept"))
+    + " ".join(f"{RECIPES}/{name}.yaml" for name in ("simpo", "dpo"))
     + " --out runs/harbor-compare --seeds 0",
 }
 
