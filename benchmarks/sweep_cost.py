@@ -1,6 +1,6 @@
 """What n trials of a sweep cost against n runs of their own: reading, rendering and loading are shared, steps are not.
 
-    python -m benchmarks.sweep_cost --model MODEL --data HARBOR --out DIR [--trials 4] [--steps 4]
+    python -m benchmarks.sweep_cost --model MODEL --data HARBOR --out DIR [--trials 4] [--steps 4] [--limit 2000]
 
 One process sweeps n learning rates; then n processes train one recipe each, the recipes of the very trials. All weights
 are compared bit for bit. Seconds of processor time, which other work on the machine moves less than the clock's.
@@ -31,12 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--limit", type=int, help="training pairs; all by default")
     options = parser.parse_args(arguments)
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
-    recipe = write_recipe(
-        options.out / "recipe.yaml", options.model, options.data, options.trials, options.steps
-    )
+    recipe = write_recipe(options.out / "recipe.yaml", options)
     sweep = options.out / "sweep"
     together = timed(
         [sys.executable, "-m", "simpo.cli.app", "sweep", str(recipe), "--out", str(sweep), "--json"]
@@ -55,22 +54,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if same else 1
 
 
-def write_recipe(path: Path, model: str, data: Path, trials: int, steps: int) -> Path:
+def write_recipe(path: Path, options: argparse.Namespace) -> Path:
     """A few steps on a large file: what is shared weighs most."""
+    data: Path = options.data
     values = {
         "output": "unused",
-        "model": {"name": model, "dtype": "bfloat16"},
+        "model": {"name": options.model, "dtype": "bfloat16"},
         "adapter": {"type": "lora"},
         "data": {
             "train": str(data / "pairs_train.jsonl"),
             "validation": str(data / "pairs_validation.jsonl"),
+            "limit": options.limit,
             "limit_validation": 16,
             "max_length": 512,
             "on_bad_row": "drop",
         },
-        "train": {"lr": 1e-4, "batch_size": 4, "micro_batch_size": 4, "max_steps": steps},
+        "train": {"lr": 1e-4, "batch_size": 4, "micro_batch_size": 4, "max_steps": options.steps},
         "guard": {"prompts": 2, "max_new_tokens": 32},
-        "sweep": {"train.lr": [1e-4 * 2**place for place in range(trials)], "prune": False, "evaluations": 1},
+        "sweep": {
+            "train.lr": [1e-4 * 2**place for place in range(options.trials)],
+            "prune": False,
+            "evaluations": 1,
+        },
     }
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path

@@ -83,6 +83,30 @@ def test_many_workers_that_plan_and_take_at_once_take_each_trial_once(url: str) 
     assert [row.status for row in Store(url, "sweep").rows()] == ["done"] * len(SETTINGS)
 
 
+def test_many_workers_that_make_the_tables_and_search_at_once_try_no_setting_twice(
+    url: str, tmp_path: Path
+) -> None:
+    """Few settings and many workers: they propose the same again and again."""
+    ranges = {"method.beta": [2, 5], "method.gamma": [0, 1], "strategy": "tpe", "trials": 4}
+    sweep = load_sweep(written(tmp_path, ranges))
+    taken: list[str] = []
+    gate = threading.Barrier(4)
+
+    def work() -> None:
+        gate.wait()
+        store = Store(url, "sweep")
+        while (claim := store.claim() or store.propose(sweep)) is not None:
+            taken.append(claim.name)
+            store.finish(claim, done(claim))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 4 == len(set(taken))
+
+
 def test_what_is_finished_is_read_as_it_was_written_and_is_not_planned_again(url: str) -> None:
     store = Store(url, "sweep")
     store.ensure(SETTINGS)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sqlite3
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 from simpo.errors import RecipeError, RunFailed
 from simpo.study.sweep.rows import Row
@@ -25,6 +27,8 @@ from simpo.study.sweep.worker import Worker, is_gone, lease, renewed
 
 _LIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 UNSIGNED_S = 15.0
+_TABLE_WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
+_NAMING_POLL_S = 0.05
 _REPEATS = 50  # proposals of settings that were tried already, after which a search counts as exhausted
 
 
@@ -130,7 +134,7 @@ class Store:
         distributions = {axis.key: _distribution(axis) for axis in sweep.axes}
         for _ in range(_REPEATS):
             live = self._live()
-            if len(live) >= sweep.settings.trials:
+            if len(live) >= min(sweep.settings.trials, _num_settings(sweep.axes)):
                 return None
             self.study.sampler = _sampler(sweep, len(self._trials()) - self._num_failed())
             trial = self.study.ask(distributions)
@@ -139,6 +143,7 @@ class Store:
             # The name last: from then on others count it in.
             for key, value in (("lease", lease(self.worker)), ("settings", settings), ("name", claim.name)):
                 self.storage.set_trial_user_attr(claim.trial_id, key, value)
+            self._wait_for_names_before(claim)
             place = list(self._live()).index(claim.name)
             if self._counts(claim) and place < sweep.settings.trials:
                 return claim
@@ -209,6 +214,17 @@ class Store:
         began = trial.datetime_start
         return began is not None and (datetime.now() - began).total_seconds() > UNSIGNED_S
 
+    def _wait_for_names_before(self, claim: Claim) -> None:
+        """Wait until proposals of lower numbers are named: one of them may be of the same settings, and counts then."""
+        while any(
+            trial.number < claim.number
+            and trial.state == TrialState.RUNNING
+            and "name" not in trial.user_attrs
+            and not self._is_left(trial)
+            for trial in self._trials()
+        ):
+            time.sleep(_NAMING_POLL_S)
+
     def _retry(self, trial: FrozenTrial) -> None:
         """Put settings that a search had proposed back on the list; those of a plan are put back by the plan."""
         if trial.params and trial.user_attrs.get("name") not in {None, *self._live()}:
@@ -278,13 +294,22 @@ def storage_failures(where: str) -> Iterator[None]:
 def _open(url: str) -> optuna.storages.RDBStorage:
     # Several workers write to one file now and then: waiting a minute is better than failing.
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    try:
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-    except SQLAlchemyError:  # two workers made its tables at once: by now they are there
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    storage = _with_tables(url, arguments)
     if storage.engine.dialect.name == "sqlite":
         _lock_before_reading(storage.engine)
     return storage
+
+
+def _with_tables(url: str, arguments: Mapping[str, Any]) -> optuna.storages.RDBStorage:
+    """Open a storage and make its tables where there are none; of several workers who do so at once one succeeds."""
+    for wait in _TABLE_WAITS_S:
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs=dict(arguments))
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+            time.sleep(wait)
+    return optuna.storages.RDBStorage(url, engine_kwargs=dict(arguments))
 
 
 def _lock_before_reading(engine: Engine) -> None:
@@ -330,6 +355,11 @@ def _distribution(axis: Axis) -> BaseDistribution:
     if axis.whole:
         return IntDistribution(int(axis.low), int(axis.high), log=axis.log)
     return FloatDistribution(axis.low, axis.high, log=axis.log)
+
+
+def _num_settings(axes: Sequence[Axis]) -> float:
+    """How many settings there are in all: of a range without end, endlessly many."""
+    return math.prod(float("inf") if axis.choices is None else len(axis.choices) for axis in axes)
 
 
 def _value(axis: Axis, proposed: Any) -> Any:
