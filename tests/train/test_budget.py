@@ -10,7 +10,7 @@ import torch
 from simpo.model.score import padded_tokens, score
 from simpo.model.trust import Choice
 from simpo.recipe import TrainRecipe
-from simpo.train.budget import find_budget
+from simpo.train.budget import enough_tokens, find_budget
 from simpo.train.optimizer import make_optimizer, reserve
 from simpo.train.prepare import prepare
 from tests.train.made_up import Workshop
@@ -23,7 +23,7 @@ def test_without_a_word_a_run_finds_its_budget_and_trains_what_counted_pairs_tra
 ) -> None:
     auto, counted = workshop.train("auto", train=AUTO), workshop.train("counted")
     (found,) = auto.events("budget")
-    assert found["tokens"] >= 512 and not counted.events("budget")
+    assert found["tokens"] >= 1024 and not counted.events("budget")
     for ours, theirs in zip(auto.events("step"), counted.events("step"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
         assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-4)
@@ -52,10 +52,10 @@ def test_short_memory_makes_micro_batches_smaller_and_leaves_nothing_behind(work
     def tokens(free: int | None) -> int:
         return find_budget(model, optimizer, choice, groups, free).tokens
 
-    assert tokens(None) == tokens(states + 2**40) == 512
+    assert tokens(None) == tokens(states + 2**40) == 1024 == enough_tokens(model)
     assert tokens(0) == tokens(states) == padded_tokens([longest])  # one group must fit, whatever is free
     sizes = [tokens(states + kibibytes * 2**10) for kibibytes in (1024, 2048, 4096, 8192)]
-    assert sizes == sorted(sizes) and len(set(sizes)) > 2 and sizes[0] < 512
+    assert sizes == sorted(sizes) and len(set(sizes)) > 2 and sizes[0] < 1024
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in model.parameters())
     reserve(optimizer)  # what is there is not counted twice
@@ -78,3 +78,11 @@ def test_finding_a_budget_holds_on_to_no_forward(workshop: Workshop) -> None:
         handle.remove()
     assert len(made) == len(handles)
     assert [output() for output in made] == [None] * len(made)
+
+
+def test_an_adapter_is_content_with_fewer_tokens_than_all_weights(workshop: Workshop) -> None:
+    model = prepare(workshop.recipe("run").recipe).policy.model
+    full = enough_tokens(model)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    assert 2 * enough_tokens(model) == full
