@@ -9,7 +9,7 @@ import pytest
 
 from examples.harbor.story import COMMANDS, RECIPES, command_of, main
 from simpo.recipe import load_recipe
-from simpo.study.sweep_space import load_sweep
+from simpo.study.sweep.space import load_sweep
 
 ROOT = Path(__file__).parents[2]
 
