@@ -7,9 +7,12 @@ import glob
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from simpo.data.files import SUFFIXES
 from simpo.data.reasons import shown
@@ -101,6 +104,20 @@ def _is_data(name: str) -> bool:
     return name.endswith((*SUFFIXES, ".txt", *_PACKINGS))
 
 
+def _found_hub() -> bool:
+    """Whether the hub's name is known here: `datasets` would try for a minute, for a file whose name was mistyped.
+
+    True where that cannot be told (behind a proxy), and where `datasets` was told not to ask.
+    """
+    if os.environ.get("HF_HUB_OFFLINE") or getproxies().get("https"):
+        return True
+    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
+    try:
+        return bool(socket.getaddrinfo(host, 443))
+    except (OSError, UnicodeError):
+        return False
+
+
 def hub_rows(spec: str) -> Iterator[NumberedRow]:
     """The rows of a hub id `org/name` or `org/name:split`."""
     import datasets
@@ -108,6 +125,12 @@ def hub_rows(spec: str) -> Iterator[NumberedRow]:
     from datasets.exceptions import DatasetsError
 
     name, _, split = spec.partition(":")
+    if not (_found_hub() or Path(datasets.config.HF_DATASETS_CACHE, name.replace("/", "___")).is_dir()):
+        raise DataError(
+            "no such file here, and the hub cannot be reached",
+            where=spec,
+            fix="check the name and the connection, or download the data set and give its files",
+        )
     try:
         rows = datasets.load_dataset(name, split=split or "train")
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
