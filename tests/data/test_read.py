@@ -134,7 +134,9 @@ def test_a_hub_that_cannot_be_reached_is_a_data_error() -> None:
 def test_a_hub_whose_name_is_unknown_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")  # a name that RFC 2606 keeps from ever being known
+    monkeypatch.setenv(
+        "HF_ENDPOINT", "https://hub.invalid"
+    )  # a name that RFC 2606 keeps from ever being known
     message = error_of("some-org/some-pairs")
     assert "no such file here, and the hub cannot be reached" in message and "give its files" in message
 
