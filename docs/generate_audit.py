@@ -61,8 +61,9 @@ Measured where the truth is known. Harbor Support at full size (12,000 pairs) ha
 | two replies as good as each other | 216 | 0, 0, 0 | | nothing: `agreement` counts the items on which votes split |
 
 Turned labels are another matter than copies: nothing in such a row is wrong but the label. About a third of them is
-suspected, and two of five suspected ones are not planted (many of these are an annotator's error: by the rubric judge 85 %
-of the suspected are wrong). How well the ranking puts them first, by `python -m benchmarks.label_truth --seeds 3 --noisy DIR`:
+suspected, and two of five suspected ones are not planted (many of these are an annotator's error: by the rubric judge
+85 % of the suspected are wrong). How well the ranking puts them first, by
+`python -m benchmarks.label_truth --seeds 3 --noisy DIR`:
 
 | data | turned | AUC (95 %) | by length and style alone | of the first 100 | rate, estimated |
 | --- | --- | --- | --- | --- | --- |
@@ -71,9 +72,9 @@ of the suspected are wrong). How well the ranking puts them first, by `python -m
 | Harbor, seed 2 | 5.1 % of 10,692 | 0.915 (0.898 to 0.931) | 0.737 | 74 % | 4.8 % (3.8 to 5.5) |
 | UltraFeedback, 20 % turned by a study | 19.9 % of 764 | 0.614 (0.562 to 0.666) | 0.578 | 32 % | not counted |
 
-The last line is what to expect of a small and varied set: better than chance (of 100 drawn blindly 20 are turned), too weak
-to name a number, and the finding says so. Harbor's replies repeat themselves, which helps; so does size. Read the ranked
-list; do not drop it.
+The last line is what to expect of a small and varied set: better than chance (of 100 drawn blindly 20 are turned), too
+weak to name a number, and the finding says so. Harbor's replies repeat themselves, which helps; so does size. Read the
+ranked list; do not drop it.
 """
 
 
