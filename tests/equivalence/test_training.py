@@ -116,6 +116,16 @@ def test_the_shared_scorer_trains_what_the_plain_one_trains(method: str, worksho
     assert_same_weights(plain, shared)
 
 
+def test_after_fifty_steps_the_shared_scorer_is_still_where_the_plain_one_is(workshop: Workshop) -> None:
+    plain, shared = (
+        workshop.train(scorer, train={"scorer": scorer, "epochs": 17, "evaluate_every": None, "max_steps": 50})
+        for scorer in ("plain", "shared")
+    )
+    assert len(plain.events("step")) == len(shared.events("step")) == 50
+    assert shared.events("step")[-1]["loss"] < shared.events("step")[0]["loss"] / 2  # it went somewhere
+    assert_same_curves(plain, shared, PAIR_FIGURES)
+
+
 @pytest.mark.parametrize("sections", [{}, LORA], ids=["full", "lora"])
 def test_gradient_checkpointing_changes_memory_and_not_the_result(
     sections: dict[str, Any], workshop: Workshop
