@@ -118,7 +118,9 @@ def test_the_shared_scorer_trains_what_the_plain_one_trains(method: str, worksho
 
 def test_after_fifty_steps_the_shared_scorer_is_still_where_the_plain_one_is(workshop: Workshop) -> None:
     plain, shared = (
-        workshop.train(scorer, train={"scorer": scorer, "epochs": 17, "evaluate_every": None, "max_steps": 50})
+        workshop.train(
+            scorer, train={"scorer": scorer, "epochs": 17, "evaluate_every": None, "max_steps": 50}
+        )
         for scorer in ("plain", "shared")
     )
     assert len(plain.events("step")) == len(shared.events("step")) == 50
