@@ -4,9 +4,11 @@
 
 Each case trains to its end with a guard that watches and stops nothing. What became of it is then judged without the
 guard: replies of up to 192 tokens to 12 test prompts, which the guard never saw. A case counts as collapsed where most
-of these loop, or most no longer end though most did at the start; as whole where under a quarter more than at the start
-do either; as damaged in between. DIR gets one folder a case and `guard.jsonl`; cases in it are not run again, so the
-table can be made in pieces, also by several processes with an --only each.
+of these loop, or most no longer end, though most did not at the start; as whole where under a quarter more than at the
+start do either; as damaged in between. So MODEL must be one that answers: the quickstart's SFT run does.
+
+DIR gets one folder a case and `guard.jsonl`; cases in it are not run again, so the table can be made in pieces, also by
+several processes with an --only each.
 """
 
 from __future__ import annotations
@@ -44,15 +46,15 @@ CASES = (
     _case("lora-2e-4", LORA, 2e-4),
     _case("lora-5e-3", LORA, 5e-3),
     _case("full-1e-4-gamma-5", FULL, 1e-4, gamma=5.0),
-    _case("lora-2e-4-batch-1", LORA, 2e-4, batch_size=1, limit=24),
+    _case("lora-2e-4-batch-1", LORA, 2e-4, batch_size=1, limit=16),
     _case("full-1e-4", FULL, 1e-4),
     _case("full-1e-6", FULL, 1e-6),
-    _case("lora-1e-3-10-epochs", LORA, 1e-3, epochs=10, limit=10),
+    _case("lora-1e-3-10-epochs", LORA, 1e-3, epochs=10, limit=8),
     _case("lora-2e-4-turned", LORA, 2e-4, turned=True),
     _case("lora-2e-3-gamma-5", LORA, 2e-3, gamma=5.0),
     _case("dpo-2e-4", LORA, 2e-4, "dpo"),
     _case("lora-2e-3", LORA, 2e-3),
-    _case("lora-1e-4-3-epochs", LORA, 1e-4, epochs=3, limit=24),
+    _case("lora-1e-4-3-epochs", LORA, 1e-4, epochs=3, limit=16),
     _case("dpo-5e-3", LORA, 5e-3, "dpo"),
     _case("orpo-2e-4", LORA, 2e-4, "orpo"),
     _case("lora-5e-4-beta-10", LORA, 5e-4, beta=10.0, gamma=0.3),
@@ -104,7 +106,7 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
 
     shutil.rmtree(folder, ignore_errors=True)
     settings = dict(case["train"])
-    limit, batch = settings.pop("limit", 64), settings.pop("batch_size", 4)
+    limit, batch = settings.pop("limit", 48), settings.pop("batch_size", 4)
     pairs = turned_pairs(data, folder.parent) if settings.pop("turned", False) else data / "pairs_train.jsonl"
     full = case["adapter"]["type"] == "none"
     recipe = resolve_recipe(
@@ -116,7 +118,7 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
                 "train": str(pairs),
                 "validation": str(data / "pairs_validation.jsonl"),
                 "limit": limit,
-                "limit_validation": 12,
+                "limit_validation": 8,
                 "max_length": 256,
                 "on_bad_row": "drop",
             },
@@ -125,12 +127,12 @@ def run_case(case: Mapping[str, Any], model: str, data: Path, folder: Path) -> d
                 "lr": case["lr"],
                 "batch_size": batch,
                 "micro_batch_size": batch,
-                "evaluate_every": 8,
+                "evaluate_every": 6,
                 "scorer": "shared",
                 "precision": "bf16_matmul" if full else "float32",
                 **settings,
             },
-            "evaluate": {"batch_size": 12},
+            "evaluate": {"batch_size": 8},
             "guard": {"stop_on_collapse": False, "max_new_tokens": 96},
         }
     )
@@ -214,11 +216,9 @@ def truth(before: Mapping[str, float], after: Mapping[str, float] | None) -> str
     if after is None:
         return "collapsed"
     fall, rise = before["stopped"] - after["stopped"], after["repetitive"] - before["repetitive"]
-    if (
-        after["repetitive"] > 0.5
-        or (before["stopped"] > 0.5 and after["stopped"] < 0.5)
-        or after["median_chars"] < 1
-    ):
+    loops = before["repetitive"] < 0.5 < after["repetitive"]
+    endless = before["stopped"] > 0.5 > after["stopped"]
+    if loops or endless or after["median_chars"] < 1:
         return "collapsed"
     return "whole" if fall < 0.25 and rise < 0.25 else "damaged"
 
