@@ -109,15 +109,14 @@ class Figures:
         found: tuple[list[str], list[str]] = ([], [])
         if self.judged:
             raw, equal = self.by_judge(best, other), self.by_judge(best, other, "length_controlled")
-            if (raw.value > 0) == (equal.value > 0):
-                found[raw.value <= 0].append(
-                    self._preferred(best, other, raw, f", {_share(_up(equal), 0.5)} at equal lengths")
-                )
+            if not _level(raw) and not _level(equal) and _ahead(raw) == _ahead(equal):
+                more = f", {_share(_up(equal), 0.5)} at equal lengths"
+                found[not _ahead(raw)].append(self._preferred(best, other, raw, more))
             else:
-                found[raw.value <= 0].append(self._preferred(best, other, raw))
-                found[equal.value <= 0].append(self._preferred(best, other, equal, ", at equal lengths"))
+                found[not _ahead(raw)].append(self._preferred(best, other, raw))
+                found[not _ahead(equal)].append(self._preferred(best, other, equal, ", at equal lengths"))
         edge = self.by_accuracy(best, other)
-        found[edge.value <= 0].append(self._ordered(best, other, edge))
+        found[not _ahead(edge)].append(self._ordered(best, other, edge))
         return found
 
     def contradicted(self, best: str, other: str) -> bool:
@@ -129,6 +128,8 @@ class Figures:
 
     def _preferred(self, best: str, other: str, edge: Edge, more: str = "") -> str:
         first, second = self._by_rank(best, other, edge)
+        if _level(edge):
+            return f"The judge preferred {first}'s reply to {second}'s as often as the other way round{more}."
         return (
             f"On {self._count('num_prompts')} prompts the judge preferred {first}'s reply to {second}'s in "
             f"{_share(_up(edge), 0.5)} of cases{more}{_doubt(edge)}."
@@ -137,7 +138,7 @@ class Figures:
     def _ordered(self, best: str, other: str, edge: Edge) -> str:
         first, second = self._by_rank(best, other, edge)
         up = _up(edge)
-        if up.value < 0.0005:
+        if _level(edge):
             return (
                 f"Each by its own reward, {first} and {second} order as many of the held-out pairs rightly."
             )
@@ -186,7 +187,9 @@ class Figures:
             if memory and not 1 / THRESHOLDS["memory_ratio"] < memory < THRESHOLDS["memory_ratio"]:
                 found[memory > 1].append(_compared(memory, "memory"))
         less, more = (
-            [f"Training it took {' and '.join(words)} than training {self.label(other)}."] if words else []
+            [f"Training {self.label(best)} took {' and '.join(words)} than training {self.label(other)}."]
+            if words
+            else []
             for words in found
         )
         return less, more
@@ -313,6 +316,15 @@ def _turned(edge: Edge, turned: bool) -> Edge:
 def _up(edge: Edge) -> Edge:
     """The same difference from the side of whoever is ahead."""
     return _turned(edge, edge.value < 0)
+
+
+def _ahead(edge: Edge) -> bool:
+    return edge.value > 0 and not _level(edge)
+
+
+def _level(edge: Edge) -> bool:
+    """Whether a difference is none at the decimals that are told."""
+    return abs(edge.value) < 0.0005
 
 
 def _doubt(edge: Edge) -> str:
