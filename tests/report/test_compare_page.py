@@ -169,3 +169,14 @@ def test_a_missing_verdict_is_named(content: dict[str, Any], tmp_path: Path) -> 
     broken = {key: value for key, value in content.items() if key != "verdict"}
     with pytest.raises(DataError, match=r"compare\.json: verdict: Field required"):
         page_of(broken, tmp_path)
+
+
+def test_a_paragraph_that_says_what_the_lists_say_is_not_shown_twice(tmp_path: Path) -> None:
+    content = comparison()
+    content["verdict"] |= {"for": ["It wins 70 %."], "against": ["Only 1 seed."]}
+    content["verdict"]["paragraph"] = (
+        f"{content['verdict']['headline']}. It wins 70 %. Against it: Only 1 seed."
+    )
+    write_compare_page(content, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("Only 1 seed.") == 1 and "Against it:" not in page

@@ -47,7 +47,7 @@ def render_compare_page(comparison: CompareFile) -> str:
         "compare.html",
         names=[names[method.id] for method in comparison.methods],
         verdict=comparison.verdict,
-        paragraph=_without_headline(comparison.verdict),
+        paragraph=_paragraph(comparison.verdict),
         strength=STRENGTH[comparison.verdict.strength],
         cautions=[
             *comparison.warnings,
@@ -74,6 +74,9 @@ def render_compare_page(comparison: CompareFile) -> str:
     )
 
 
-def _without_headline(verdict: CompareVerdict) -> str:
-    """The paragraph without its first sentence where that is the headline above it."""
+def _paragraph(verdict: CompareVerdict) -> str:
+    """The paragraph without the headline above it; nothing where the two lists below it say all of it."""
+    listed = (*verdict.for_, *verdict.against)
+    if listed and all(sentence in verdict.paragraph for sentence in listed):
+        return ""
     return verdict.paragraph.removeprefix(verdict.headline).lstrip(". ")
