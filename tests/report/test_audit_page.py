@@ -277,5 +277,28 @@ def test_a_missing_key_is_named(audited: dict[str, Any], tmp_path: Path) -> None
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("file", "word"),
+    [
+        ("pairs.jsonl", "line 7"),
+        ("a/b.csv.gz", "line 7"),
+        ("pairs.parquet", "row 7"),
+        ("pairs.json", "row 7"),
+    ],
+)
+def test_a_place_is_a_line_in_a_file_of_lines_and_a_row_elsewhere(
+    file: str, word: str, audited: dict[str, Any], tmp_path: Path
+) -> None:
+    (found,) = (one for one in audited["findings"] if one["kind"] == "control_tokens")
+    example = {**found["examples"][0], "source": f"{file}:7", "other": None}
+    files = [{**audited["data"]["files"][0], "name": file}]
+    content = {
+        **audited,
+        "data": {**audited["data"], "name": file, "files": files},
+        "findings": [{**found, "examples": [example]}],
+    }
+    assert word in words_of(page_of(content, tmp_path))
+
+
 def test_commands_in_sentences_stand_as_code_and_everything_else_is_escaped() -> None:
     assert code("see `a < b` or <i>") == "see <code>a &lt; b</code> or &lt;i&gt;"

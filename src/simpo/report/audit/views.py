@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -184,12 +185,17 @@ def _finding_view(finding: AuditFinding, has_examples: bool, one_file: bool) -> 
     )
 
 
+# Of other files (Parquet, Arrow, an array in .json) the reader counts rows.
+_LINES = re.compile(r"\.(jsonl|ndjson|csv|tsv)(\.gz|\.zst)?:\d+$")
+
+
 def _place(example: AuditExample, one_file: bool) -> str:
-    """Where an example stands: the line where there is but one file, else the file's last name too."""
+    """Where an example stands: the line (of a table or array the row) in the one file, else the file's name too."""
     places = [place for place in (example.source, example.other) if place]
     lines = [place.rpartition(":")[2] for place in places]
     if one_file and all(line.isdigit() for line in lines):
-        return f"{'lines' if len(lines) > 1 else 'line'} {' and '.join(lines)}"
+        word = "line" if _LINES.search(places[0]) else "row"
+        return f"{word}{'s' if len(lines) > 1 else ''} {' and '.join(lines)}"
     return " and ".join(map(last_name, places))
 
 
