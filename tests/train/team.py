@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 40.0
+DEADLINE_S = 150.0
 
 
 class Team:

@@ -104,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _run(words, as_json)
         sys.stdout.flush()
+        ranks.end(status)
         return status
     except BrokenPipeError:
         # The reader of our output has gone (`simpo ... | head`); Python would complain again when it flushes at exit.
@@ -117,7 +118,6 @@ def _run(words: list[str], as_json: bool) -> int:
         command = typer.main.get_command(build_app(first_word(words)))
         with command.make_context("simpo", words) as context:
             command.invoke(context)
-        ranks.end()
         return 0
     except typer.Exit as done:
         return done.exit_code

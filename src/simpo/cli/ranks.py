@@ -28,12 +28,21 @@ def begin(command: str | None) -> None:
         raise RecipeError(f"`simpo {command}` runs as one process, and here are {os.environ['WORLD_SIZE']}")
 
 
-def end() -> None:
-    """Part from the other ranks after a command that came to its end."""
-    if several():
+def end(status: int) -> None:
+    """Part from the other ranks; one that ends in an error does so at once: the others wait while it is there.
+
+    An interpreter that ends in the usual way takes down what connects the ranks last, and may wait for them there.
+    """
+    if not several():
+        return
+    if status == 0:
         from simpo.runs.ranks import leave
 
         leave()
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def told_already(failure: Failure) -> bool:
@@ -42,7 +51,9 @@ def told_already(failure: Failure) -> bool:
         return False
     from simpo.runs.ranks import said_by_main
 
-    if said_by_main(failure.message) or (not speaks() and failure.kind == "LostRank"):
+    if failure.kind == "LostRank" and not speaks():
+        return True  # the store went with the main rank, or will
+    if said_by_main(failure.message):
         return True
     if not speaks():
         print_error(replace(failure, message=f"rank {os.environ['RANK']}: {failure.message}"), as_json=False)

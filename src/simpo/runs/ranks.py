@@ -26,7 +26,8 @@ P = ParamSpec("P")
 
 # How long the others wait for one that judges replies or writes a checkpoint; one that dies is noticed at once.
 PATIENCE = timedelta(hours=6)
-LAST_WORDS_S = 5.0
+LAST_WORDS_S, GOODBYE_S = 5.0, 2.0
+_LAST_WORDS, _HEARD = "simpo/last-words", "simpo/heard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,8 @@ def join(device: str = "auto") -> Ranks:
         )
     gpus = device != "cpu" and torch.cuda.is_available()
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
+        if not dist.is_initialized():  # a launcher such as Ray Train has done that
+            dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise RunFailed(
@@ -200,22 +202,28 @@ def is_lost_peer(error: RuntimeError) -> bool:
 
 
 def said_by_main(message: str) -> bool:
-    """Tell the other ranks how this one ends; True on a rank that ends as the main one does, which prints it."""
+    """Whether this rank ends with the words of the main one, which prints them; the main one tells them here."""
     if _joined.size == 1:
         return False
     try:
         store = dist.distributed_c10d._get_default_store()
-        store.set(f"simpo/last-words/{_joined.rank}", message)
         if _joined.main:
+            store.set(_LAST_WORDS, message)
+            # The store ends with this process: the others are to hear before that, those that still listen.
+            _wait_until(lambda: store.add(_HEARD, 0) >= _joined.size - 1, GOODBYE_S)
             return False
-        key, deadline = "simpo/last-words/0", time.monotonic() + LAST_WORDS_S
-        while not store.check([key]):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        return bool(store.get(key).decode() == message)
+        _wait_until(lambda: store.check([_LAST_WORDS]), LAST_WORDS_S)
+        same = store.check([_LAST_WORDS]) and store.get(_LAST_WORDS).decode() == message
+        store.add(_HEARD, 1)
+        return bool(same)
     except RuntimeError:  # the store went with the process that kept it
         return False
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _first_line(error: Exception) -> str:
