@@ -25,6 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
     # ranks (the last of an epoch has two of three).
     "dpo": {**LORA, "method": {"name": "dpo", "reference": "adapter_off"}},
     "recomputed": {"method": {"name": "dpo", "reference": "live"}, "train": {"gradient_checkpointing": True}},
+    "auto": {"train": {"micro_batch_size": None, "max_steps": 2}},
     "few": {"train": {"batch_size": 3, "micro_batch_size": None, "tokens_per_microbatch": 200, "epochs": 1}},
 }
 

@@ -183,7 +183,7 @@ def peers() -> Iterator[None]:
         if _joined.size == 1 or not is_lost_peer(error):
             raise
         raise LostRank(
-            f"rank {_joined.rank} lost another rank, which has ended or cannot be reached",
+            f"rank {_joined.rank} lost another rank, which has ended or cannot be reached ({_first_line(error)})",
             fix="look for the first error of the others; what was saved before is intact (`simpo train --resume`)",
         ) from error
 
@@ -197,6 +197,8 @@ _LOST = ("connection", "socket", "broken pipe", "timed out", "timeout", "gloo", 
 
 def is_lost_peer(error: RuntimeError) -> bool:
     """Whether an error of torch says that another process cannot be reached: it has no class for that."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
     text = str(error).lower()
     return isinstance(error, dist.DistError) or any(word in text for word in _LOST)
 

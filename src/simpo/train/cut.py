@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,7 +20,7 @@ from simpo.train.prepare import Prepared
 def choose_cut(
     train: TrainRecipe,
     prepared: Prepared,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     choice: Choice,
     events: Path,
     emit: Callable[..., None],
@@ -30,7 +29,7 @@ def choose_cut(
     """How a batch is cut into micro-batches; a budget that was found once is a run's for good.
 
     Rounding differs from cut to cut, and a resumed run is to be the run without interruption. Of several ranks the one
-    with least room decides.
+    with least room decides. optimizer: None where weights, and with them its states, are still to be cut into shards.
     """
     size, budget = train.micro_batch_size, train.tokens_per_microbatch
     if size is not None:
@@ -48,9 +47,21 @@ def _known_budget(events: Path) -> int | None:
     return found[-1] if found else None
 
 
-def _find(prepared: Prepared, optimizer: Any, choice: Choice, emit: Callable[..., None], ranks: Ranks) -> int:
-    policy = prepared.policy
-    own = find_budget(policy.model, optimizer, choice, prepared.train, free_bytes(policy.device))
+def _find(
+    prepared: Prepared,
+    optimizer: torch.optim.Optimizer | None,
+    choice: Choice,
+    emit: Callable[..., None],
+    ranks: Ranks,
+) -> int:
+    policy, free = prepared.policy, free_bytes(prepared.policy.device)
+    if optimizer is None:
+        trained = [weight for weight in policy.model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.SGD(trained, lr=0.0)  # of which the weights are looked at, and nothing more
+        # Gradients and two moments are counted whole there, and will be a shard each.
+        states = 3 * sum(weight.numel() * weight.element_size() for weight in trained)
+        free = None if free is None else free + states - states // ranks.size
+    own = find_budget(policy.model, optimizer, choice, prepared.train, free)
     found = min(ranks.gather(own), key=lambda budget: budget.tokens)
     emit("budget", tokens=found.tokens, reason=found.reason)
     return found.tokens

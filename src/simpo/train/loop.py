@@ -46,7 +46,7 @@ from simpo.train.optimizer import (
     reserve,
     set_learning_rate,
 )
-from simpo.train.parallel import choose_strategy, spread
+from simpo.train.parallel import Strategy, choose_strategy, shard_models
 from simpo.train.prepare import (
     Prepared,
     Progress,
@@ -127,14 +127,16 @@ class Loop:
         if train.gradient_checkpointing:
             checkpoint_activations(policy.model)
         policy.model.train()
-        self._spread()
+        sharded = self._choose_strategy().name == "fsdp2"
+        if sharded:  # measured first: a forward of shards is no longer one rank's own
+            self.cut = self._choose_cut(choice, None)
+            shard_models(policy, self.reference, self.ranks)
         self.optimizer = make_optimizer(policy.model, train)
         reserve(self.optimizer)
         if policy.device.type == "cpu":
             keep_freed_memory()
-        self.cut = choose_cut(
-            train, self.prepared, self.optimizer, choice, self.run.events_path, self.emit, self.ranks
-        )
+        if not sharded:
+            self.cut = self._choose_cut(choice, self.optimizer)
         self.cost = flops(policy.model, choice.tokens)
         seed_everything(train.seed)
         if checkpoint is not None and not self._finished():
@@ -167,11 +169,15 @@ class Loop:
         self.emit("scorer", name=choice.name, reason=choice.reason)
         return choice
 
-    def _spread(self) -> None:
+    def _choose_strategy(self) -> Strategy:
         strategy = choose_strategy(self.recipe, self.prepared.policy, self.ranks)
         if self.ranks.size > 1:
             self.emit("ranks", size=self.ranks.size, strategy=strategy.name, reason=strategy.reason)
-        spread(self.prepared.policy, self.reference, strategy, self.ranks)
+        return strategy
+
+    def _choose_cut(self, choice: Choice, optimizer: torch.optim.Optimizer | None) -> Cut:
+        train, events = self.recipe.train, self.run.events_path
+        return choose_cut(train, self.prepared, optimizer, choice, events, self.emit, self.ranks)
 
     def run_to_end(self) -> None:
         """Step until the plan is done or validation no longer improves; evaluate and save on the way."""

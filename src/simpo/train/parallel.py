@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,7 +57,14 @@ def require_strategy(recipe: Recipe) -> None:
     """RecipeError for a strategy that cannot be had."""
     name = recipe.parallel.strategy
     if name in ("zero2", "zero3"):
-        raise RecipeError(f"parallel.strategy {name} is not there yet", fix="set parallel.strategy: fsdp2")
+        raise RecipeError(
+            f"parallel.strategy {name}: DeepSpeed is not supported", fix="set parallel.strategy: fsdp2"
+        )
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+        raise RecipeError(
+            "accelerate was configured to start DeepSpeed, which is not supported",
+            fix="run `accelerate config` for several GPUs alone, and set parallel.strategy: fsdp2",
+        )
 
 
 def _choose(recipe: Recipe, policy: Policy) -> Strategy:
@@ -72,12 +80,11 @@ def _choose(recipe: Recipe, policy: Policy) -> Strategy:
     return Strategy("fsdp2" if needed > ROOMY * there else "ddp", figures)
 
 
-def spread(policy: Policy, reference: Reference | None, strategy: Strategy, ranks: Ranks) -> None:
-    """Cut the weights of the policy, and of a live reference, where the strategy says so."""
-    if strategy.name == "fsdp2":
-        shard(policy.model, ranks.size, policy.device)
-        if isinstance(reference, LiveReference):
-            shard(reference.model, ranks.size, policy.device)
+def shard_models(policy: Policy, reference: Reference | None, ranks: Ranks) -> None:
+    """Cut the weights of the policy, and of a live reference, into one shard a rank."""
+    shard(policy.model, ranks.size, policy.device)
+    if isinstance(reference, LiveReference):
+        shard(reference.model, ranks.size, policy.device)
 
 
 def require_same_copies(model: Any, ranks: Ranks) -> None:
@@ -85,10 +92,10 @@ def require_same_copies(model: Any, ranks: Ranks) -> None:
     if ranks.size == 1 or is_sharded(model):
         return
     trained = [parameter.detach() for parameter in model.parameters() if parameter.requires_grad]
-    sums = torch.stack([parameter.double().sum() for parameter in trained]).tolist()
-    for rank, theirs in enumerate(ranks.gather(sums)):
-        if theirs != sums and not any(x != x for x in sums):
-            raise RunFailed(
-                f"the weights of ranks {ranks.rank} and {rank} are no longer the same; they were not saved",
-                fix="see whether all machines have the same GPUs and libraries, and go on with `simpo train --resume`",
-            )
+    sums = ranks.gather(torch.stack([weight.sum(dtype=torch.float64) for weight in trained]).tolist())
+    odd = [rank for rank, theirs in enumerate(sums) if theirs != sums[0]]
+    if odd:
+        raise RunFailed(
+            f"the weights of rank {odd[0]} are no longer those of rank 0; they were not saved",
+            fix="see whether all machines have the same GPUs and libraries, and go on with `simpo train --resume`",
+        )
