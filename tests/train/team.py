@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 150.0
+DEADLINE_S = float(os.environ.get("SIMPO_TEST_DEADLINE_S", "150"))  # more, where other work has the machine
 
 
 class Team:
@@ -42,7 +42,7 @@ class Team:
         return [json.loads((self.folder / f"result-{rank}.json").read_text()) for rank in range(size)]
 
     def statuses(self, size: int, job: str, **arguments: Any) -> list[int]:
-        """The exit status of each rank, negative for a signal that ended it. None may take longer than a minute."""
+        """The exit status of each rank, negative for a signal that ended it. What runs at the deadline is killed."""
         assert self.process.stdin is not None and self.process.stdout is not None
         for rank in range(size):
             (self.folder / f"said-{rank}.txt").unlink(missing_ok=True)
