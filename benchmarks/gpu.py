@@ -28,6 +28,8 @@ from simpo.errors import RunFailed
 # hidden, feed-forward, layers, heads, key-value heads, width of a head, vocabulary; Llama's architecture throughout.
 SHAPES = {
     "toy": (64, 128, 2, 4, 2, 16, 1000),
+    "deep-60m": (512, 1536, 8, 8, 4, 64, 32000),
+    "wide-110m": (1024, 2816, 6, 16, 16, 64, 16000),
     "llama-1b": (2048, 8192, 16, 32, 8, 64, 128256),
     "qwen-7b": (3584, 18944, 28, 28, 4, 128, 152064),
     "llama-8b": (4096, 14336, 32, 32, 8, 128, 128256),
@@ -119,9 +121,9 @@ def fraction(job: Job, measured: Measured) -> float:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from benchmarks.work import matmul_peak, work_of
     from simpo.data.read import read_rows
     from simpo.data.render import Renderer, render_rows
+    from simpo.model.work import matmul_peak, work_of
 
     tokenizer = AutoTokenizer.from_pretrained(job.model)
     renderer = Renderer(tokenizer, stop_ids=frozenset([tokenizer.eos_token_id]))

@@ -20,8 +20,8 @@ import torch
 from benchmarks.child import Job, Setting
 from benchmarks.rows import BenchRow, batches_of, choose_rows, pick_pairs, write_for_shuffle
 from benchmarks.run_simpo import recipe_of
-from benchmarks.work import matmul_peak, work_of
 from simpo.data.batches import micro_batches_of_tokens
+from simpo.model.work import matmul_peak, work_of
 from simpo.train.accelerator import make_accelerator, matmul_precision, run_scorer
 from simpo.train.allocator import keep_freed_memory
 from simpo.train.budget import find_budget, free_bytes

@@ -42,6 +42,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("data", "simpo.cli.data", "Show, compare and verify dataset versions."),
     Command("train", "simpo.cli.train", "Train from a recipe, or go on with an interrupted run."),
     Command("launch", "simpo.cli.launch", "Train as several ranks, on one machine or several."),
+    Command("plan", "simpo.cli.plan", "Predict memory and time of a recipe, and say what would fit."),
     Command("render", "simpo.cli.render", "Show rows as the model sees them, and check the rendering."),
     Command("eval", "simpo.cli.eval", "Measure a model or a run on held-out pairs."),
     Command("sweep", "simpo.cli.sweep", "Find settings: ranges tried in turn, a choice with its reasons."),

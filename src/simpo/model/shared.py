@@ -41,6 +41,18 @@ def shared_score(model: Any, groups: Sequence[TokenGroup]) -> SequenceLogps:
     return SequenceLogps(total, pack.tokens)
 
 
+def run_body(model: Any, groups: Sequence[TokenGroup]) -> Tensor:
+    """[R, D] what the head would be given at the rows that predict, for who counts what a forward keeps and no more.
+
+    Tensors may be fake ones, without numbers. Raises NotImplementedError as `shared_score`.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    head = base.get_output_embeddings()
+    _refuse_what_cannot_share(base, head)
+    _shapes[base] = LogitShape()  # asked of real numbers alone
+    return _hidden_rows(model, base, head, pack_groups(groups, torch.device("cpu")))
+
+
 def _refuse_what_cannot_share(base: Any, head: Any) -> None:
     """NotImplementedError for what can be seen of a model before it is run."""
     name = type(base).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,42 +50,52 @@ def find_budget(
     longest = max(groups, key=lambda group: group.longest)
     tokens = choice.tokens([longest])
     if free is not None:
-        bytes_per_token = _kept_bytes(model, choice, longest) / tokens
-        room = SHARE * max(0, free - _state_bytes(optimizer, device))
-        if room < enough * bytes_per_token:
-            reason = f"{bytes_per_token / 1024:.0f} KiB a token, {room / 2**30:.1f} GiB for them"
-            return Budget(max(int(room / bytes_per_token), tokens), reason)
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices=devices):
+            kept = kept_bytes(model, lambda: choice.scorer(model, [longest]))
+        return budget_for(kept / tokens, free - _state_bytes(optimizer, device), enough, tokens)
     return Budget(max(enough, tokens), f"a forward of {enough} tokens is large enough to be fast")
 
 
 def enough_tokens(model: Any) -> int:
     """Tokens of a forward and backward from which on more hardly help, on the model's device."""
     weights = list(model.parameters())
-    enough = ENOUGH_TOKENS.get(weights[0].device.type, ENOUGH_TOKENS_ON_A_GPU)
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)
-    return enough * (MORE_FOR_WEIGHTS if 2 * trained > sum(weight.numel() for weight in weights) else 1)
+    return enough_for(weights[0].device.type, trained, sum(weight.numel() for weight in weights))
 
 
-def _kept_bytes(model: Any, choice: Choice, group: TokenGroup) -> int:
-    """Bytes that autograd keeps between forward and backward of the group, weights aside, each buffer once."""
-    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+def enough_for(device: str, trained: int, total: int) -> int:
+    """The same of so many weights, trained and in all, on a kind of device."""
+    enough = ENOUGH_TOKENS.get(device, ENOUGH_TOKENS_ON_A_GPU)
+    return enough * (MORE_FOR_WEIGHTS if 2 * trained > total else 1)
+
+
+def budget_for(bytes_per_token: float, free: float, enough: int, longest: int) -> Budget:
+    """As many tokens as help (`enough`), fewer where they do not fit what is free; at least the longest row's."""
+    room = SHARE * max(0.0, free)
+    if room < enough * bytes_per_token:
+        reason = f"{bytes_per_token / 1024:.0f} KiB a token, {room / 2**30:.1f} GiB for them"
+        return Budget(max(int(room / bytes_per_token), longest), reason)
+    return Budget(max(enough, longest), f"a forward of {enough} tokens is large enough to be fast")
+
+
+def kept_bytes(model: Any, forward: Callable[[], object]) -> int:
+    """Bytes that autograd keeps of a forward for its backward, weights aside, each buffer once; of fake tensors too."""
+    # By the address of the storage's own record: fake tensors have no memory to be known by.
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: Tensor) -> Tensor:
         # The storage stays here, lest its place be given out again and counted once. In the graph nothing stays: a
         # tensor there that is its own node's output would hold itself, and the forward, for good.
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage
         return nothing
 
     nothing = torch.empty(0)
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.autograd.graph.saved_tensors_hooks(note, lambda given: given),
-    ):
-        choice.scorer(model, [group])
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda given: given):
+        forward()
     return sum(storage.nbytes() for storage in kept.values())
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.work import matmul_peak, work_of
+from simpo.model.work import matmul_peak, work_of
 from simpo.records import Message, Pair, Source, TokenGroup
 
 
