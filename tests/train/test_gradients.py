@@ -25,7 +25,7 @@ class TwoBranches(nn.Module):
         return always + self.sometimes(inputs) if both else always
 
 
-def trained(dtype: torch.dtype, reserved: bool) -> tuple[TwoBranches, set[int], torch.optim.AdamW]:
+def trained(dtype: torch.dtype, reserved: bool) -> tuple[TwoBranches, set[int], torch.optim.Optimizer]:
     torch.manual_seed(5)
     model = TwoBranches().to(dtype)
     optimizer = make_optimizer(model, TrainRecipe(lr=0.05, weight_decay=0.1))
