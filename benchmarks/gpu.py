@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ if __package__ in (None, ""):
 from benchmarks.child import Job, Measured, Setting
 from benchmarks.figures import Spread
 from benchmarks.processes import Processes
+from benchmarks.saved import save_result
 from simpo.errors import RunFailed
 
 # hidden, feed-forward, layers, heads, key-value heads, width of a head, vocabulary; Llama's architecture throughout.
@@ -174,8 +174,6 @@ def compare(given: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; `--save` keeps the figures in results/."""
-    from simpo.runs.folder import write_json
-    from simpo.runs.machine import code_version, machine
 
     parser = argparse.ArgumentParser(
         prog="benchmarks.gpu", description=__doc__.splitlines()[0] if __doc__ else ""
@@ -192,15 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="simpo-gpu-") as folder:
         rows = compare(given, Path(folder))
     if given.save:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        result = {
-            "schema": 1,
-            "created": created,
-            "machine": machine(),
-            "code_version": code_version(),
-            "rows": rows,
-        }
-        write_json(Path(__file__).parent / "results" / f"{created[:10]}-gpu-{given.shape}.json", result)
+        save_result(f"gpu-{given.shape}", {"rows": rows})
     return 0
 
 

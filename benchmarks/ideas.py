@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from benchmarks.processes import Outcome, Processes
 from benchmarks.report import GIB
 from benchmarks.rows import LENGTHS, batches_of, pick_pairs, write_for_shuffle
 from benchmarks.run_simpo import IDEAS
+from benchmarks.saved import save_result
 
 BATCH_SIZE = 8
 
@@ -99,8 +99,6 @@ def _line(name: str, outcomes: Sequence[Outcome]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; `--save` also writes benchmarks/results/<date>-ideas-<length>.json."""
     from simpo.model.fetch import find_quickstart_model
-    from simpo.runs.folder import write_json
-    from simpo.runs.machine import code_version, machine
 
     parser = argparse.ArgumentParser(prog="benchmarks.ideas", description=__doc__)
     parser.add_argument("--length", choices=LENGTHS, default="short")
@@ -118,12 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{row['peak_rss_bytes'] / GIB:5.2f} GiB  {row['variant']}"
         )
     if given.save:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        result = {"schema": 1, "created": created, "machine": machine(), "code_version": code_version(),
-                  "length": given.length, "rows": rows}  # fmt: skip
-        folder = Path(__file__).parent / "results"
-        folder.mkdir(exist_ok=True)
-        write_json(folder / f"{created[:10]}-ideas-{given.length}.json", result)
+        save_result(f"ideas-{given.length}", {"length": given.length, "rows": rows})
     return 0
 
 

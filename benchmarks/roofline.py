@@ -20,6 +20,7 @@ import torch
 from benchmarks.child import Job, Setting
 from benchmarks.rows import BenchRow, batches_of, choose_rows, pick_pairs, write_for_shuffle
 from benchmarks.run_simpo import recipe_of
+from benchmarks.saved import save_result
 from simpo.data.batches import micro_batches_of_tokens
 from simpo.model.work import matmul_peak, work_of
 from simpo.train.accelerator import make_accelerator, matmul_precision, run_scorer
@@ -118,11 +119,8 @@ def measure(row: BenchRow, model: Path, pairs: int, repeats: int) -> dict[str, A
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print each row's fraction and where the rest goes; `--save` keeps it."""
-    from datetime import UTC, datetime
 
     from simpo.model.fetch import find_quickstart_model
-    from simpo.runs.folder import write_json
-    from simpo.runs.machine import code_version, machine
 
     parser = argparse.ArgumentParser(prog="benchmarks.roofline", description=__doc__)
     parser.add_argument("--rows", default="short/full/autocast")
@@ -145,17 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print("  " + ", ".join(f"{kind} {share:.0%}" for kind, share in found["shares"].items()), flush=True)
     if given.save:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        result = {
-            "schema": 1,
-            "created": created,
-            "machine": machine(),
-            "code_version": code_version(),
-            "rows": rows,
-        }
-        folder = Path(__file__).parent / "results"
-        folder.mkdir(exist_ok=True)
-        write_json(folder / f"{created[:10]}-roofline.json", result)
+        save_result("roofline", {"rows": rows})
     return 0
 
 

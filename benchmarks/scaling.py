@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +19,7 @@ if __package__ in (None, ""):
 
 from benchmarks.child import Meter, claim_stdout
 from benchmarks.processes import ROOT
+from benchmarks.saved import save_result
 
 TOKENS = (128, 512, 2048, 8192)
 ROWS = (100, 1_000, 10_000, 100_000)
@@ -196,8 +196,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure each point in a fresh process and print it; `--save` keeps the figures, `--plot FILE` draws them."""
     from simpo.model.fetch import find_quickstart_model
-    from simpo.runs.folder import write_json
-    from simpo.runs.machine import code_version, machine
 
     parser = argparse.ArgumentParser(prog="benchmarks.scaling", description=__doc__)
     parser.add_argument("--model", type=Path)
@@ -229,15 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.plot is not None:
         draw(rows, given.plot)
     if given.save:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        result = {
-            "schema": 1,
-            "created": created,
-            "machine": machine(),
-            "code_version": code_version(),
-            "rows": rows,
-        }
-        write_json(Path(__file__).parent / "results" / f"{created[:10]}-scaling.json", result)
+        save_result("scaling", {"rows": rows})
     return 0
 
 
