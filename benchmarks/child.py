@@ -41,7 +41,8 @@ class Setting:
 class Job:
     """One process's work: for each setting a fresh model and optimizer, and `steps` steps of `batch_size` pairs.
 
-    model: a folder. pairs: JSON lines in the conversational format, steps * batch_size of them. weights: full or lora.
+    model: a folder. pairs: JSON lines in the conversational format, steps * batch_size of them.
+    weights: full or lora; ours alone also what `run_simpo.WAYS` names.
     precision: float32, autocast (float32 weights, bfloat16 forward), pure (bfloat16 weights, no autocast) or
     bf16_matmul (ours alone: float32 tensors multiplied in bfloat16). gamma in nats per token. method: simpo, dpo_live
     or dpo_precomputed. rounding: ours alone, for pure. tokens: where TRL's side writes its first batch's token ids.

@@ -35,7 +35,7 @@ SHAPES = {
     "llama-8b": (4096, 14336, 32, 32, 8, 128, 128256),
 }
 # Words of a prompt and of an answer.
-LENGTHS = {"short": (40, 450), "long": (600, 150)}
+LENGTHS = {"short": (40, 450), "long": (600, 150), "few": (20, 60)}
 WORDS = 900
 SETTINGS = {
     "simpo": (Setting(0), Setting(0, True)),
@@ -130,7 +130,7 @@ def fraction(job: Job, measured: Measured) -> float:
     groups = render_rows(read_rows(job.pairs).rows, renderer).groups
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(job.model))
-    model.requires_grad_(job.weights == "full")
+    model.requires_grad_(job.weights.startswith("full"))
     seconds = Spread.of(measured.seconds[1:]).median / measured.pairs_per_step
     size = 8192 if job.device == "cuda" else 1024
     peak = matmul_peak(torch.bfloat16, torch.device(job.device), size=size)
@@ -151,7 +151,7 @@ def compare(given: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
                 (), device=given.device, rounding="stochastic",
             )  # fmt: skip
             row: dict[str, Any] = {"shape": given.shape, "length": length, "weights": weights}
-            for side in ("simpo", "trl") if given.trl_python else ("simpo",):
+            for side in ("simpo", "trl") if given.trl_python and weights in ("lora", "full") else ("simpo",):
                 measured = best_of(side, job, processes, scratch)
                 if isinstance(measured, str):
                     row[side] = {"failed": measured}
@@ -180,7 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--shape", choices=sorted(SHAPES), default="llama-1b")
     parser.add_argument("--lengths", default="short,long")
-    parser.add_argument("--weights", default="lora,full")
+    parser.add_argument(
+        "--weights", default="lora,full", help="also qlora, full-8bit, full-offload (ours alone)"
+    )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=4, help="of a process; the first does not count")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))

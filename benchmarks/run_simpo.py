@@ -52,14 +52,27 @@ class Enough(Exception):
     """The last step was measured: what follows, a save, is no part of the comparison."""
 
 
+# Ways to hold weights and states that the other side has no part in: what each sets beside `lora` or `full`.
+WAYS: dict[str, dict[str, dict[str, object]]] = {
+    "qlora": {"model": {"quantize": "nf4"}},
+    "full-8bit": {"train": {"optimizer": "adamw_8bit"}},
+    "full-offload": {"train": {"offload_optimizer": True, "rounding": None}},
+}
+
+
 def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
     """The job as a recipe: constant learning rate, no validation, one pass over the pairs."""
+    way = WAYS.get(job.weights, {})
     return Recipe.model_validate(
         {
             "output": str(output),
-            "model": {"name": job.model, "dtype": "bfloat16" if job.precision == "pure" else "float32"},
+            "model": {
+                "name": job.model,
+                "dtype": "bfloat16" if job.precision == "pure" else "float32",
+                **way.get("model", {}),
+            },
             "adapter": {"type": "lora", "r": ADAPTER_R, "alpha": ADAPTER_ALPHA}
-            if job.weights == "lora"
+            if job.weights in ("lora", "qlora")
             else {},
             "data": {"train": job.pairs, "validation_fraction": 0, "max_length": MAX_LENGTH},
             "method": {"name": "simpo", "beta": job.beta, "gamma": job.gamma}
@@ -78,6 +91,7 @@ def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
                 "rounding": job.rounding,
                 "scorer": "plain" if "sharing" in job.without else "shared",
                 "device": job.device,
+                **way.get("train", {}),
             },
         }
     )
