@@ -108,6 +108,14 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path) -> None:
     assert "The same command goes on with it." in page_of(sweep("staged", "interrupted"), tmp_path).words
 
 
+def test_a_stage_that_is_not_over_has_no_choice_yet(tmp_path: Path) -> None:
+    """As a sweep that was stopped in its first stage writes it."""
+    content = sweep("staged", "interrupted")
+    content["stages"] = [{**content["stages"][0], "chosen": None, "why": None}]
+    content["chosen"] = content["runner_up"] = None
+    assert "not decided yet" in page_of(content, tmp_path).words.lower()
+
+
 def test_one_axis_of_words_has_no_chart_and_stands_in_the_table(tmp_path: Path) -> None:
     content = sweep("staged")
     names = ("simpo", "dpo_norm")

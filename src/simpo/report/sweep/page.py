@@ -66,7 +66,11 @@ def render_sweep_page(sweep: SweepFile) -> str:
         commands=[(sentence(each.what), each.command) for each in sweep.commands],
         maps=heat_maps(sweep),
         stages=[
-            (short_key(stage.key), _chosen_value(sweep, stage.chosen, stage.key), sentence(stage.why))
+            (
+                short_key(stage.key),
+                _chosen_value(sweep, stage.chosen, stage.key),
+                sentence(stage.why or "not decided yet"),
+            )
             for stage in sweep.stages
         ],
         axes=[*_map_chart(sweep), *_axis_charts(sweep)],

@@ -64,7 +64,7 @@ class Stage(Record):
     key: str
     trials: tuple[str, ...] = ()
     chosen: str | None = None
-    why: str = ""
+    why: str | None = None  # of a stage that is not over
 
 
 class Chosen(Record):

@@ -121,7 +121,7 @@ def title(sweep: SweepFile) -> str:
     """What the sweep came to, as a headline."""
     best = sweep.trial(sweep.chosen.name) if sweep.chosen else None
     if best is None:
-        return "No setting has been chosen yet" if sweep.status == "running" else "No setting was chosen"
+        return "No setting was chosen" if sweep.status == "done" else "No setting has been chosen yet"
     return f"Go on with {setting_words(best)}"
 
 
@@ -327,7 +327,7 @@ def _trial_row(sweep: SweepFile, trial: Trial, tied: bool) -> TrialRow:
         whole(trial.median_chars),
         percent(trial.stopped, 0),
         number(trial.drift, 3),
-        whole(trial.best_step if trial.best_step is not None else trial.steps),
+        whole(trial.best_step if trial.best_step is not None else trial.steps or None),
     )
 
 
@@ -355,7 +355,7 @@ def data_facts(sweep: SweepFile) -> Facts:
 def _of_prompts(pairs: int | None, prompts: int | None) -> str:
     if pairs is None:
         return ""
-    return f"{whole(pairs)} of {count(prompts, 'prompt')}" if prompts else whole(pairs)
+    return f"{whole(pairs)}, on {count(prompts, 'prompt')}" if prompts else whole(pairs)
 
 
 def _axis_words(axis: Axis) -> str:
