@@ -40,6 +40,17 @@ def recipe_file(workshop: Workshop, name: str, sections: dict[str, Any]) -> str:
     return str(path)
 
 
+def assert_same_evaluations(one: Trained, several: Trained) -> None:
+    """Every validation pair counts once, whatever divides by whatever, and the guard reads the same replies."""
+    for ours, theirs in zip(one.events("evaluate"), several.events("evaluate"), strict=True):
+        assert ours["num_pairs"] == theirs["num_pairs"] == 5
+        for figure in ("loss", "chosen_logps", "margin"):
+            if figure in ours:
+                assert theirs[figure] == pytest.approx(ours[figure], rel=1e-3, abs=1e-4), figure
+    told = [[look["num_prompts"] for look in run.events("guard")] for run in (one, several)]
+    assert told[0] == told[1]
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> dict[str, Trained]:
     """Every case trained by one process."""
@@ -74,6 +85,7 @@ def test_several_ranks_train_what_one_trains(
         assert [event["step"] for event in several.events("step")] == [
             event["step"] for event in one.events("step")
         ]
+        assert_same_evaluations(one, several)
 
 
 # Going on with another number of ranks
