@@ -32,7 +32,7 @@ COMMANDS: Mapping[str, str] = {
     f"--out runs/harbor-sweep-dpo {TRIAL}",
     "compare": "simpo compare "
     + " ".join(f"{RECIPES}/{name}.yaml" for name in ("simpo", "dpo"))
-    + " --out runs/harbor-compare --seeds 0",
+    + " --out runs/harbor-compare --seeds 0 --cost-steps 3",
 }
 
 
