@@ -127,7 +127,7 @@ def test_bytes_of_a_trained_weight_are_those_of_its_optimizer(
 
 def test_each_change_that_is_proposed_takes_less_and_says_whether_it_fits(workshop: Workshop) -> None:
     plan = make_plan(workshop.recipe("run").recipe, gpu="0.62GB", lengths=(100, 60, 60))
-    peaks = {each.name: each.peak for each in plan.alternatives}
+    peaks = {each.name.partition(", 2048 tokens")[0]: each.peak for each in plan.alternatives}
     assert len(peaks) == 11 and peaks["LoRA with checkpointing"] < plan.footprint.peak
     assert peaks["that with 8-bit moments too"] < peaks["that with checkpointing"]
     assert peaks["8 ranks, sharded"] < peaks["2 ranks, sharded"]

@@ -72,10 +72,11 @@ def _print(plan: Plan) -> None:
     if plan.footprint.host:
         rows.append(("in the CPU's memory", f"{plan.footprint.host / GIB:.2f}"))
     over = "" if plan.ranks == 1 else f", on each of {plan.ranks} ranks"
-    print_table(("part", "GiB"), rows, title=f"predicted memory on {plan.device.name}{over}")
+    print_table(("part", "GiB"), rows, title=f"memory{over}")
+    place = f"on {plan.device.name}"
     room = "unknown" if plan.device.total == float("inf") else f"{plan.device.total / GIB:.1f} GiB there"
     print_text(
-        f"{'fits' if plan.fits else 'does not fit'}: {plan.footprint.peak / GIB:.1f} GiB needed, {room}"
+        f"{'fits' if plan.fits else 'does not fit'}: {plan.footprint.peak / GIB:.1f} GiB needed {place}, {room}"
     )
     trained, total = plan.parameters["trained"], plan.parameters["total"]
     sizes = plan.lengths

@@ -317,7 +317,9 @@ def _seconds(recipe: Recipe, config: Any, lengths: Lengths, device: Device, rank
 def _notes(device: Device, sharded: bool, seconds: float | None) -> tuple[str, ...]:
     found = []
     if device.kind == "cuda":
-        found.append("Memory on GPUs is predicted, and was checked against measured peaks on a CPU alone.")
+        found.append(
+            "Memory on GPUs is predicted, and was checked against measured peaks on a CPU alone (docs/plan.md)."
+        )
         if seconds is not None:
             found.append(
                 f"Time assumes {REACHED['cuda']:.0%} of the GPU's bfloat16 products; it was not measured."
@@ -344,6 +346,9 @@ CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
+FEWER_TOKENS = 2048
+
+
 def changed(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """The recipe with these settings; what else says how weights and states are held makes way for them."""
     values = recipe.model_dump(exclude_unset=True)
@@ -368,18 +373,22 @@ def alternatives(
     recipe: Recipe, config: Any, lengths: Lengths, device: Device, ranks: int
 ) -> tuple[Alternative, ...]:
     """What the recipe would take with other settings, and over more ranks."""
-    found = []
-    for name, settings in CHANGES:
-        other = changed(recipe, settings)
-        if other == recipe:
-            continue
-        peak = footprint(other, config, lengths, device, ranks, sharded=ranks > 1).peak
-        found.append(Alternative(name, settings, peak, peak <= device.total))
+
+    def weighed(name: str, settings: Mapping[str, Any], other: Recipe, count: int) -> Alternative:
+        peak = footprint(other, config, lengths, device, count, sharded=count > 1).peak
+        cut = other.train.tokens_per_microbatch
+        if peak > device.total and other.train.micro_batch_size is None and cut in (None, "auto"):
+            # A budget that is found fills what is free: with fewer tokens at a time the same may fit.
+            fewer = changed(other, {"train.tokens_per_microbatch": FEWER_TOKENS})
+            peak = footprint(fewer, config, lengths, device, count, sharded=count > 1).peak
+            name = f"{name}, {FEWER_TOKENS} tokens at a time"
+            settings = {**settings, "train.tokens_per_microbatch": FEWER_TOKENS}
+        return Alternative(name, settings, peak, peak <= device.total)
+
+    others = [(name, settings, changed(recipe, settings)) for name, settings in CHANGES]
+    found = [weighed(name, settings, other, ranks) for name, settings, other in others if other != recipe]
     if device.kind == "cuda":
         for count in (2, 4, 8):
             if count > ranks:
-                peak = footprint(recipe, config, lengths, device, count, sharded=True).peak
-                found.append(
-                    Alternative(f"{count} ranks, sharded", {"ranks": count}, peak, peak <= device.total)
-                )
+                found.append(weighed(f"{count} ranks, sharded", {"ranks": count}, recipe, count))
     return tuple(found)
