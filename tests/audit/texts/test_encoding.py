@@ -68,8 +68,9 @@ def test_what_was_garbled_inside_of_words_comes_back_whole(text: str, codec: str
                 assert mended_mojibake(word) == f"a{char}b"
 
 
-# The micro sign is a symbol that Latin-1 counts among its letters: no word holds it.
-@given(st.text(st.characters(codec="latin-1", exclude_characters="\u00b5"), max_size=3))
+# Two are left out: the micro sign, a symbol that Latin-1 counts among its letters, and y with dots, whose capital
+# Windows-1252 has where UTF-8 has second bytes; no word has it behind another letter with an accent.
+@given(st.text(st.characters(codec="latin-1", exclude_characters="\u00b5\u00ff"), max_size=3))
 def test_the_letters_of_western_languages_in_quotes_are_no_mojibake(text: str) -> None:
     small = "".join(char for char in text.lower() if char != char.upper())
     for word in (small, small.upper()):
