@@ -57,7 +57,7 @@ def model_scorer(name: str, *, device: str = "auto", progress: Progress | None =
 
 
 def _type_for(device: torch.device) -> Literal["float32", "bfloat16"]:
-    """bfloat16 where the processor multiplies it: four times as fast, and exact to some 0.02, which is enough to rank."""
+    """bfloat16 where the processor multiplies it: four times as fast, exact to some 0.02, which does to rank."""
     import torch
 
     if device.type == "cpu":
