@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from simpo.core.logps import SequenceLogps
 from simpo.model import attention, tiles
 from simpo.model.attention import use_shared_attention
+from simpo.model.pack import CannotShare
 from simpo.model.score import Scorer, score
 from simpo.model.shared import shared_score
 from tests.model.made import VOCABULARY, make_group
@@ -252,14 +253,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_model_that_is_seen_not_to_share_is_refused_in_words(kind: str) -> None:
     changes, words = REFUSED[kind]
-    with pytest.raises(NotImplementedError, match=words):
+    with pytest.raises(CannotShare, match=words):
         shared(build(kind, **changes), GROUPS)
 
 
 def test_dropout_in_attention_is_refused_in_training_alone() -> None:
     model = build("llama", attention_dropout=0.1)
     shared(model, GROUPS)
-    with pytest.raises(NotImplementedError, match="dropout"):
+    with pytest.raises(CannotShare, match="dropout"):
         shared(model.train(), GROUPS)
 
 
@@ -298,5 +299,5 @@ def test_a_model_that_makes_its_logits_in_a_way_of_its_own_is_refused() -> None:
     model = build("llama")
     offset = Offset()
     model.register_forward_hook(lambda _module, _inputs, output: type(output)(logits=offset(output.logits)))
-    with pytest.raises(NotImplementedError, match="more than scale and soft cap"):
+    with pytest.raises(CannotShare, match="more than scale and soft cap"):
         shared(model, GROUPS)

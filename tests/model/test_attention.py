@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers.masking_utils import causal_mask_function, sliding_window_causal_mask_function
 
 from simpo.model import attention, tiles
-from simpo.model.attention import CannotShare, PackMask, attending, shared_attention, shared_mask
-from simpo.model.pack import Block, Layout
+from simpo.model.attention import PackMask, attending, shared_attention, shared_mask
+from simpo.model.pack import Block, CannotShare, Layout
 
 LAYOUT = Layout((Block(5, (4, 2)), Block(0, (3, 1)), Block(9, (1,)), Block(2, (6, 6, 1))))
 HEADS, KEY_HEADS, WIDTH, VALUE_WIDTH = 4, 2, 6, 5
@@ -114,7 +114,7 @@ def pack_mask() -> Any:
     ],
 )
 def test_a_model_that_does_anything_with_the_mask_but_pass_it_on_is_refused_in_words(use: Any) -> None:
-    with pytest.raises(NotImplementedError, match="cannot share prompts"):
+    with pytest.raises(CannotShare, match="cannot share prompts"):
         use(pack_mask())
 
 
@@ -130,7 +130,7 @@ def test_what_is_not_built_is_refused_in_words() -> None:
         (MODULE, {"position_bias": torch.zeros(1)}, "position_bias"),
         (MODULE, {"is_causal": False}, "not causal"),
     ):
-        with pytest.raises(NotImplementedError, match=words):
+        with pytest.raises(CannotShare, match=words):
             shared_attention(module, *tensors, pack_mask(), **more)
     with attending(LAYOUT):
         with pytest.raises(CannotShare, match="more than positions"):

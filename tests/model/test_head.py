@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from simpo.model.head import KEPT_CHUNKS, LogitShape, picked_logps
+from simpo.model.pack import CannotShare
 
 ROWS, VOCABULARY, WIDTH = 11, 23, 7
 SHAPES = (LogitShape(), LogitShape(0.3), LogitShape(2.0, 3.0), LogitShape(1.0, 5.0))
@@ -177,5 +178,5 @@ def test_what_a_model_does_to_its_logits_is_found_by_asking_it(
 )
 def test_what_is_neither_scale_nor_soft_cap_is_refused(change: Any) -> None:
     probe = LogitShape.probe(60, torch.device("cpu"))
-    with pytest.raises(NotImplementedError, match="more than scale and soft cap"):
+    with pytest.raises(CannotShare, match="more than scale and soft cap"):
         LogitShape.fit(probe, change(probe.clone()))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from simpo.model import attention, tiles
 from simpo.model.attention import use_shared_attention
 from simpo.model.head import picked_logps
-from simpo.model.pack import num_packed_tokens
+from simpo.model.pack import CannotShare, num_packed_tokens
 from simpo.model.score import Scorer, score, score_all
 from simpo.model.shared import shared_score
 from simpo.records import Message, Pair, Source, TokenGroup
@@ -159,7 +159,7 @@ def test_an_adapter_on_the_head_is_refused() -> None:
         make_model("llama"), peft.LoraConfig(r=2, target_modules=["q_proj", "lm_head"])
     )
     use_shared_attention(model)
-    with pytest.raises(NotImplementedError, match="plain linear output head"):
+    with pytest.raises(CannotShare, match="plain linear output head"):
         shared_score(model, GROUPS)
 
 

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-from simpo.model.pack import Block, Layout
+from simpo.model.pack import Block, CannotShare, Layout
 from simpo.model.tiles import tiled_attention
 
 NAME = "simpo_shared"
@@ -40,7 +40,7 @@ Sees = Callable[[Any, Any, Tensor, Tensor], Tensor]
 _layout: ContextVar[Layout | None] = ContextVar("layout of the pack in this forward", default=None)
 
 
-class CannotShare(NotImplementedError, AttributeError):
+class LooksAtMask(CannotShare, AttributeError):
     """A model does something with its attention mask that a packed row with shared prefixes does not have.
 
     An AttributeError too, so that `hasattr` on what stands in place of a mask answers no instead of failing.
@@ -51,7 +51,7 @@ class PackMask:
     """What stands in the place of a mask while a pack is in flight: its layout and what the layer's kind of mask sees.
 
     layout: the blocks of the row. sees: of two positions in one sequence. A model that does anything with it but
-    hand it to its attention gets CannotShare, and not wrong numbers or a strange error.
+    hand it to its attention gets LooksAtMask, and not wrong numbers or a strange error.
     """
 
     __slots__ = ("_masks", "layout", "sees")
@@ -119,18 +119,18 @@ class PackMask:
         return causal if self.causal else causal & self.sees(0, 0, row, column)
 
     def __getattr__(self, name: str) -> Any:
-        raise CannotShare(f"the model looks at its attention mask ({name}): it cannot share prompts")
+        raise LooksAtMask(f"the model looks at its attention mask ({name}): it cannot share prompts")
 
     def __getitem__(self, key: object) -> Any:
-        raise CannotShare("the model takes a part of its attention mask: it cannot share prompts")
+        raise LooksAtMask("the model takes a part of its attention mask: it cannot share prompts")
 
     def __bool__(self) -> bool:
-        raise CannotShare("the model takes its attention mask for a truth value: it cannot share prompts")
+        raise LooksAtMask("the model takes its attention mask for a truth value: it cannot share prompts")
 
     @classmethod
     def __torch_function__(cls, function: Any, *_: Any, **__: Any) -> Any:
         name = getattr(function, "__name__", function)
-        raise CannotShare(f"the model computes with its attention mask ({name}): it cannot share prompts")
+        raise LooksAtMask(f"the model computes with its attention mask ({name}): it cannot share prompts")
 
 
 @contextmanager
@@ -146,11 +146,11 @@ def attending(layout: Layout) -> Iterator[None]:
 def use_shared_attention(model: Any) -> None:
     """Name our attention in the model's configuration.
 
-    Raises NotImplementedError for a model that takes no attention by name (it has attention layers of its own).
+    Raises CannotShare for a model that takes no attention by name (it has attention layers of its own).
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if not base._can_set_attn_implementation():  # transformers would log a warning and leave it as it was
-        raise NotImplementedError(f"{type(base).__name__} takes no attention function by name")
+        raise CannotShare(f"{type(base).__name__} takes no attention function by name")
     base.set_attn_implementation(NAME)
 
 
@@ -159,7 +159,7 @@ def shared_mask(
 ) -> Any:
     """In place of a mask: the pack's layout and the layer's kind of mask, or sdpa's mask where no pack is in flight.
 
-    Raises NotImplementedError for masks that depend on more than two positions (images, blocks of the input).
+    Raises CannotShare for masks that depend on more than two positions (images, blocks of the input).
     """
     layout = _layout.get()
     if layout is None:
@@ -187,7 +187,7 @@ def shared_attention(
     query: [1, H, T, D]. key: [1, Hkv, T, D], value: [1, Hkv, T, E], Hkv dividing H. attention_mask: a PackMask of T
     tokens, else this is sdpa (with soft cap and sinks, which that lacks). softcap: logits become
     softcap * tanh(logits / softcap). s_aux: [H] logits of attention sinks, one place more that each query may attend
-    to and that holds nothing. Returns [1, T, H, E]. Raises NotImplementedError for what is not built: dropout in a
+    to and that holds nothing. Returns [1, T, H, E]. Raises CannotShare for what a pack does not have: dropout in a
     pack, position biases, attention that is not causal.
     """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -199,7 +199,7 @@ def shared_attention(
                 module, query, key, value, attention_mask, dropout=dropout, scaling=scale, **kwargs
             )
         return _unpacked(module, query * scale, key, value, attention_mask, dropout, softcap, s_aux), None
-    _refuse_what_is_not_built(module, dropout, kwargs)
+    _refuse_what_a_pack_lacks(module, dropout, kwargs)
     blocks = attention_mask.layout.blocks
     lengths = [block.length for block in blocks]
     # One split, not a slice for each block: its backward is one concatenation.
@@ -220,16 +220,16 @@ def shared_attention(
     return torch.cat([part.transpose(0, 1) for part in parts]).unsqueeze(0), None
 
 
-def _refuse_what_is_not_built(module: Any, dropout: float, kwargs: dict[str, Any]) -> None:
+def _refuse_what_a_pack_lacks(module: Any, dropout: float, kwargs: dict[str, Any]) -> None:
     if dropout and module.training:
-        raise NotImplementedError("dropout in attention is not built for shared prompts")
+        raise CannotShare("a model with dropout in attention cannot share prompts")
     if kwargs.get("is_causal", True) is False:
-        raise NotImplementedError("attention that is not causal cannot share prompts")
+        raise CannotShare("attention that is not causal cannot share prompts")
     unknown = sorted(
         name for name, given in kwargs.items() if isinstance(given, Tensor) and name not in HARMLESS_TENSORS
     )
     if unknown:
-        raise NotImplementedError(f"attention with {', '.join(unknown)} is not built for shared prompts")
+        raise CannotShare(f"attention with {', '.join(unknown)} cannot share prompts")
 
 
 def _dense(

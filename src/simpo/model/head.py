@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simpo.model.pack import CannotShare
+
 # Logits worked on at once: 32 MiB in float32, which a last-level cache may hold.
 CHUNK_LOGITS = 2**23
 
@@ -39,7 +41,7 @@ class LogitShape:
 
     @classmethod
     def fit(cls, probe: Tensor, answer: Tensor) -> LogitShape:
-        """The shape that turns the probe into the answer. Raises NotImplementedError where there is none."""
+        """The shape that turns the probe into the answer. Raises CannotShare where there is none."""
         if answer.shape == probe.shape:
             asked, given = probe.double().cpu().flatten(), answer.detach().double().cpu().flatten()
             scale, highest = float(given[0] / asked[0]), float(given[-1] / asked[-1].sign())
@@ -52,7 +54,7 @@ class LogitShape:
             error = (found.apply(asked.clone()) - given).abs()
             if bool((error <= 1e-5 * given.abs() + 1e-8).all()):
                 return found
-        raise NotImplementedError("the model makes its logits by more than scale and soft cap")
+        raise CannotShare("the model makes its logits by more than scale and soft cap")
 
     def apply(self, logits: Tensor) -> Tensor:
         """The logits the model gives, from what its head gives, which may be overwritten."""

@@ -12,6 +12,10 @@ from torch import Tensor
 from simpo.records import TokenGroup
 
 
+class CannotShare(Exception):
+    """A model that a packed row with shared prefixes cannot serve, with what in it stands against that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """One group in the row: `prefix` tokens that every branch sees, then each branch's own tokens in turn."""

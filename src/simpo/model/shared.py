@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from simpo.core.logps import SequenceLogps
 from simpo.model.attention import attending
 from simpo.model.head import LogitShape, picked_logps
-from simpo.model.pack import Pack, pack_groups
+from simpo.model.pack import CannotShare, Pack, pack_groups
 from simpo.records import TokenGroup
 
 # What each model served was found to do to its logits; asked once, since reading the answer stalls a GPU.
@@ -25,7 +25,7 @@ def shared_score(model: Any, groups: Sequence[TokenGroup]) -> SequenceLogps:
     """Log-probabilities of every completion, as the plain scorer's, from one packed row without padding.
 
     The model must have been given our attention by `use_shared_attention`. Totals are float32, float64 where the model
-    is. Raises NotImplementedError for a model that this cannot serve: no plain linear head, no positions, a mask that
+    is. Raises CannotShare for a model that this cannot serve: no plain linear head, no positions, a mask that
     it looks into, layers that are seen to be recurrent or convolutional, dropout in attention, logits made by more than
     scale and soft cap. A model that mixes tokens outside attention in a way not seen beforehand gives other numbers
     than the plain scorer: compare the two before training.
@@ -44,7 +44,7 @@ def shared_score(model: Any, groups: Sequence[TokenGroup]) -> SequenceLogps:
 def run_body(model: Any, groups: Sequence[TokenGroup]) -> Tensor:
     """[R, D] what the head would be given at the rows that predict, for who counts what a forward keeps and no more.
 
-    Tensors may be fake ones, without numbers. Raises NotImplementedError as `shared_score`.
+    Tensors may be fake ones, without numbers. Raises CannotShare as `shared_score`.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = base.get_output_embeddings()
@@ -54,15 +54,15 @@ def run_body(model: Any, groups: Sequence[TokenGroup]) -> Tensor:
 
 
 def _refuse_what_cannot_share(base: Any, head: Any) -> None:
-    """NotImplementedError for what can be seen of a model before it is run."""
+    """CannotShare for what can be seen of a model before it is run."""
     name = type(base).__name__
     if type(head) is not nn.Linear:
-        raise NotImplementedError(f"the shared scorer needs a plain linear output head; {name} has none")
+        raise CannotShare(f"the shared scorer needs a plain linear output head; {name} has none")
     if "position_ids" not in inspect.signature(type(base).forward).parameters:
-        raise NotImplementedError(f"{name} takes no positions: it cannot share prompts")
+        raise CannotShare(f"{name} takes no positions: it cannot share prompts")
     kinds = getattr(base.config.get_text_config(), "layer_types", None) or ()
     if "linear_attention" in kinds or any(isinstance(module, nn.Conv1d) for module in base.modules()):
-        raise NotImplementedError(f"{name} has recurrent or convolutional layers: it cannot share prompts")
+        raise CannotShare(f"{name} has recurrent or convolutional layers: it cannot share prompts")
 
 
 def _hidden_rows(model: Any, base: Any, head: nn.Linear, pack: Pack) -> Tensor:
@@ -81,7 +81,7 @@ def _hidden_rows(model: Any, base: Any, head: nn.Linear, pack: Pack) -> Tensor:
     with attending(pack.layout), _capturing_input(head, probe) as captured:
         logits = model(**inputs).logits
     if len(captured) != 1 or captured[0].dim() != 3 or len(captured[0]) != 1:
-        raise NotImplementedError("the model does not call its output head once with [1, T, D]")
+        raise CannotShare("the model does not call its output head once with [1, T, D]")
     if probe is not None:
         _shapes[base] = LogitShape.fit(probe, logits)
     hidden = captured[0][0]

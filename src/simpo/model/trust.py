@@ -13,7 +13,7 @@ from torch import Tensor
 from simpo.core.logps import SequenceLogps
 from simpo.errors import CheckFailed
 from simpo.model.attention import NAME, use_shared_attention
-from simpo.model.pack import packed_tokens
+from simpo.model.pack import CannotShare, packed_tokens
 from simpo.model.score import Scorer, padded_tokens, score
 from simpo.model.shared import shared_score
 from simpo.records import TokenGroup
@@ -25,6 +25,9 @@ Cast = Callable[[], AbstractContextManager[None]]
 # rounding, which grows with depth; a model that cannot share a prefix is off by tenths of a nat at once.
 FLOAT32_BUDGET = (1e-3, 1e-2)
 BFLOAT16_BUDGET = (5e-2, 0.3)
+
+# How models choke on a packed row that they were not written for; what we see ourselves is CannotShare.
+CHOKED = (ValueError, RuntimeError, TypeError, AttributeError)
 
 NUM_CHECKED_GROUPS = 2
 MAX_CHECKED_GRADIENTS = 2**25  # numbers; a sample over the depth says as much as all
@@ -92,8 +95,9 @@ def choose_scorer(
         coarse = coarse or next(model.parameters()).dtype not in (torch.float32, torch.float64)
         agreement = compare(model, sample, plain, shared, gradients=gradients, coarse=coarse)
         problem = None if agreement.holds else agreement.describe()
-    except (NotImplementedError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        # A model that takes no attention by name, or chokes on a packed row, says so in many ways.
+    except CannotShare as error:
+        problem = str(error)
+    except CHOKED as error:
         problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     if problem is None:
         return Choice(shared, "shared", agreement.describe())

@@ -18,7 +18,9 @@ from simpo.errors import RecipeError
 from simpo.model.attention import use_shared_attention
 from simpo.model.head import CHUNK_LOGITS, KEPT_CHUNKS
 from simpo.model.load import Policy, add_adapter
+from simpo.model.pack import CannotShare
 from simpo.model.shared import run_body
+from simpo.model.trust import CHOKED
 from simpo.recipe import Recipe
 from simpo.records import Message, Pair, Source, TokenGroup
 from simpo.train.budget import kept_bytes
@@ -166,7 +168,7 @@ class Blueprint:
                 cast = self.recipe.train.precision == "bf16"
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cast):
                     return float(kept_bytes(model, lambda: run_body(model, [group] * count)))
-        except (NotImplementedError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        except (CannotShare, *CHOKED) as error:
             raise RecipeError(
                 f"what a forward of this architecture keeps cannot be counted: {str(error).splitlines()[0]}",
                 where=type(self.config).__name__,
