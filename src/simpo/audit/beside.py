@@ -10,7 +10,9 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -48,17 +50,20 @@ class Beside:
     def __init__(self, spec: Spec, reading: Mapping[str, Any]) -> None:
         self.hashes: dict[Path, str] = {}
         self.peak_memory_bytes = 0
-        # A session of its own: an interrupt is for the first process, which then ends this one.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "simpo.audit.beside"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None
-        self._process.stdin.write(pickle.dumps((spec, dict(reading))))
-        self._process.stdin.close()
+        self._open = ExitStack()
+        # A file and no pipe: neither process waits for the other to read.
+        self._answer = self._open.enter_context(tempfile.TemporaryFile())
+        with tempfile.TemporaryFile() as request:
+            request.write(pickle.dumps((spec, dict(reading))))
+            request.seek(0)
+            # A session of its own: an interrupt is for the first process, which then ends this one.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "simpo.audit.beside"],
+                stdin=request,
+                stdout=self._answer,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                start_new_session=True,
+            )
 
     def __enter__(self) -> Beside:
         return self
@@ -69,20 +74,18 @@ class Beside:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._open.close()
 
     def findings(self, hashes: Mapping[Path, str]) -> list[Finding]:
         """What was found there. hashes: of the files as this process read them, which must be the same.
 
         Raises `RunFailed` where the process ended early, `DataError` where a file changed meanwhile.
         """
-        assert self._process.stdout is not None
-        answer = self._process.stdout.read()
         if self._process.wait() != 0:
             status = self._process.returncode
             raise RunFailed(f"the process that checks the texts ended with status {status}")
-        self.hashes, self.peak_memory_bytes, found = pickle.loads(answer)
+        self._answer.seek(0)
+        self.hashes, self.peak_memory_bytes, found = pickle.load(self._answer)
         for path, digest in hashes.items():
             if self.hashes.get(path) != digest:
                 raise DataError("the file changed while it was read", where=str(path), fix="audit it again")
