@@ -103,7 +103,7 @@ def _rows_of(batch: Any) -> list[dict[str, Any] | BadRow]:
         return [row for index in range(batch.num_rows) for row in _rows_of(batch.slice(index, 1))]
     except KeyError as error:  # so pyarrow says that it has no class for Arrow's oldest intervals
         types = ", ".join(dict.fromkeys(map(str, batch.schema.types)))
-        raise pa.ArrowNotImplementedError(f"Python has no values of one of its types: {types}") from error
+        raise pa.ArrowTypeError(f"Python has no values of one of its types: {types}") from error
     return [_without_nulls(row) for row in rows] if "tool" in str(batch.schema) else rows
 
 
