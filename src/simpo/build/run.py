@@ -47,7 +47,7 @@ def build(recipe: BuildRecipe, report: Report | None = None) -> Version:
     say = report or (lambda line: None)
     out = Path(recipe.output)
     require_free(out)
-    parent = None if recipe.parent is None else _open_parent(recipe)
+    parent = None if recipe.parent is None else _open_parent(recipe.parent, recipe.split)
     sources = _sources(recipe)
     others = (
         locate([*(recipe.data.held_out or ()), *(recipe.data.benchmark or ())]) if _looks_up(recipe) else []
@@ -100,24 +100,23 @@ def _sources(recipe: BuildRecipe) -> list[Path | str]:
     return sources
 
 
-def _open_parent(recipe: BuildRecipe) -> Version:
+def _open_parent(folder: str, settings: SplitRecipe) -> Version:
     """The parent, whole; RecipeError for settings of the split that contradict its own."""
-    assert recipe.parent is not None
-    parent = open_version(recipe.parent)
+    parent = open_version(folder)
     problems = check_version(parent)
     if problems:
         raise CheckFailed(
             f"the parent is not what was built: {problems[0].detail}",
             where=problems[0].where,
-            fix=f"`simpo data verify {recipe.parent}` lists every difference",
+            fix=f"`simpo data verify {folder}` lists every difference",
         )
-    rule, settings = parent.manifest.split_rule, recipe.split
+    rule = parent.manifest.split_rule
     for key in SplitRecipe.model_fields:
         given, own = getattr(settings, key), getattr(rule, key)
         if key in settings.model_fields_set and given != own:
             raise RecipeError(
                 f"split.{key} is {own} in the parent, whose rows stay where they are (received {given})",
-                where=str(recipe.parent),
+                where=folder,
                 fix=f"leave split.{key} out, or build without a parent",
             )
     return parent

@@ -113,7 +113,7 @@ def require_whole(version: Version, split: Split) -> None:
     if not problems and path is not None:
         problems = _file_problems(version, path.name)
         if problems and path.is_file():
-            problems = [*_row_problems(version, split, _index(version)), *problems]
+            problems = [*_row_problems(version, split, path, _index(version)), *problems]
     if not problems:
         return
     first, *others = problems
@@ -137,7 +137,7 @@ def check_version(version: Version) -> list[Problem]:
     for split in SPLITS:
         path = version.file(split)
         if path is not None and path.is_file():
-            rows = _row_problems(version, split, index)
+            rows = _row_problems(version, split, path, index)
             # A row that is named says more than that the file has changed.
             differing[path.name] = rows or differing.get(path.name, [])
     problems += [problem for found in differing.values() for problem in found]
@@ -226,10 +226,8 @@ def _pair(row: Mapping[str, Any], number: int) -> Pair | None:
     return Pair(found.prompt, chosen, rejected, Source("", number), tools=tools)
 
 
-def _row_problems(version: Version, split: Split, index: _Index) -> list[Problem]:
-    """What is different in the rows of a split, and in their content hash."""
-    path = version.file(split)
-    assert path is not None
+def _row_problems(version: Version, split: Split, path: Path, index: _Index) -> list[Problem]:
+    """What is different in the rows of a split, which are in `path`, and in their content hash."""
     written = Counter(digest for _, digest in index.get(split, ()))
     ids: list[str] = []
     strange: list[_Seen] = []

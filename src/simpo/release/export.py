@@ -154,7 +154,9 @@ def _export(plan: _Plan, draft: Path) -> ExportResult:
         require_same_merged(policy.model, expected)
     dtype = _convert(policy.model, trained, plan)
     rounded = plan.dtype != "keep" or plan.kind == "merged"
-    base = _Base.of(trained, plan) if plan.kind == "adapter" else None
+    base = (
+        _Base.of(trained, trained.base, plan) if plan.kind == "adapter" and trained.base is not None else None
+    )
     plan.say(f"writing the {plan.kind} weights in {dtype}")
     _write_model(trained, draft, base, plan.target)
     expected = replace(
@@ -224,14 +226,12 @@ class _Base:
     copied: bool
 
     @classmethod
-    def of(cls, trained: Trained, plan: _Plan) -> _Base:
+    def of(cls, trained: Trained, folder: Path, plan: _Plan) -> _Base:
         """A base out of a run goes along: nobody else has it, and run folders are cleared away. Others are named.
 
         adapter_config.json has no word for "beside me", so it gets the absolute path, which tools on this machine
         follow; the card shows how to load it after a move.
         """
-        folder = trained.base
-        assert folder is not None
         if trained.own_base or plan.run.lineage()["model"]["parent_run"] is not None:
             return cls(folder, str((plan.target / "base").resolve()), None, True)
         folder, name = folder.resolve(), plan.recipe.model.name

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from simpo.errors import Interrupted, RecipeError, RunFailed, SimpoError
 
@@ -64,8 +64,7 @@ def train_in_child(
         start_new_session=True,  # a Ctrl-C reaches it once, through us, and not twice
     )
     with process as child, _Forwarding(child) as asked:
-        assert child.stdout is not None
-        error = _relay(child.stdout, listen, progress)
+        error = _relay(cast(IO[str], child.stdout), listen, progress)
         status = child.wait()
     if asked.stopped:
         raise Interrupted(

@@ -57,10 +57,10 @@ class Tracker:
 
     def start(self) -> None:
         """Start the tracker, unless it is TensorBoard. Raises RecipeError where it cannot."""
-        if self.name in (None, "tensorboard"):
+        if self.name is None or self.name == "tensorboard":
             return
         try:
-            self._begin()
+            self._begin(self.name)
         except _errors(self.name) as error:
             raise RecipeError(
                 f"tracking.tracker {self.name} does not start: {_first_line(error)}",
@@ -79,7 +79,7 @@ class Tracker:
         }
         try:
             if self._tracker is None:
-                self._begin()
+                self._begin(self.name)
             with redirect_stdout(sys.stderr):
                 self._tracker.log(numbers, step=step)
         except _errors(self.name) as error:
@@ -103,19 +103,18 @@ class Tracker:
             return f"{self.name} did not close: {_first_line(error)}"
         return None
 
-    def _begin(self) -> None:
+    def _begin(self, name: str) -> None:
         from accelerate import PartialState
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-        assert self.name is not None
         PartialState()  # accelerate's trackers ask it which process they are in; make_accelerator begins it anew
-        project, kind = self._recipe.tracking.project, LOGGER_TYPE_TO_CLASS[self.name]
+        project, kind = self._recipe.tracking.project, LOGGER_TYPE_TO_CLASS[name]
         # What trackers print is no answer of ours: standard output is for that, JSON or not.
         with redirect_stdout(sys.stderr):
-            if self.name == "tensorboard":
+            if name == "tensorboard":
                 tracker = kind(project, str(self._run / "tracker"))
             else:
-                tracker = kind(project, **{_NAME_ARGUMENTS[self.name]: self._run.name})
+                tracker = kind(project, **{_NAME_ARGUMENTS[name]: self._run.name})
             tracker.start()
             values = LoadedRecipe(self._recipe, {}).flat()
             config = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}

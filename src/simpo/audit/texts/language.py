@@ -45,8 +45,7 @@ def language_of(text: str) -> str | None:
         return _by_stop_words(head)
     scripts: Counter[str] = Counter()
     for match in _SCRIPT.finditer(head):
-        assert match.lastgroup is not None
-        scripts[match.lastgroup] += len(match[0])
+        scripts[str(match.lastgroup)] += len(match[0])  # each way to match has a name
     others, letters = scripts.total(), sum(map(str.isalpha, head))
     if others <= (1 - MIN_SHARE) * letters:
         return _by_stop_words(head)

@@ -59,8 +59,7 @@ _ASKS_FOR_DIALOGUE = re.compile(
 
 def family_of(match: re.Match[str]) -> str:
     """The family of templates that a match of `CONTROL` belongs to."""
-    assert match.lastgroup is not None
-    return _FAMILY_NAMES[int(match.lastgroup[1:])]
+    return _FAMILY_NAMES[int(str(match.lastgroup)[1:])]  # each way to match has a name
 
 
 def leaked_turn(completion: str, prompt: str) -> re.Match[str] | None:

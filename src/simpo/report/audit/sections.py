@@ -101,7 +101,7 @@ def _label_charts(agreement: AgreementFigures | None, position: PositionFigures 
         )
         yield Chart("How clear is the majority?", svg, (), "Items with two votes or more.")
     people = agreement.annotators[:MAX_ANNOTATORS] if agreement else ()
-    agreeing = [_share_row(row, row.agreement, "weak") for row in people if row.agreement]
+    agreeing = [_share_row(row, estimate, "weak") for row in people if (estimate := row.agreement)]
     if agreeing:
         svg = share_chart(
             "agreement",
@@ -111,7 +111,7 @@ def _label_charts(agreement: AgreementFigures | None, position: PositionFigures 
             description="Each annotator's agreement with the majority of the others",
         )
         yield Chart("Agreement with the others", svg)
-    first = [_share_row(row, row.first, "one_sided") for row in people if row.first]
+    first = [_share_row(row, estimate, "one_sided") for row in people if (estimate := row.first)]
     if position is not None:
         first.insert(0, ShareRow("everyone", position.first, "", position.beyond_chance))
     if first:
@@ -125,8 +125,7 @@ def _label_charts(agreement: AgreementFigures | None, position: PositionFigures 
         yield Chart("Does the first reply win?", svg, (), "Dashed: no liking for either place.")
 
 
-def _share_row(row: AnnotatorRow, estimate: Estimate | None, flag: str) -> ShareRow:
-    assert estimate is not None
+def _share_row(row: AnnotatorRow, estimate: Estimate, flag: str) -> ShareRow:
     strong = any(each.startswith(flag) for each in row.flags)
     return ShareRow(row.annotator, estimate, count(row.votes, "vote"), strong)
 
