@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -50,9 +49,6 @@ class Beside:
     def __init__(self, spec: Spec, reading: Mapping[str, Any]) -> None:
         self.hashes: dict[Path, str] = {}
         self.peak_memory_bytes = 0
-        self._open = ExitStack()
-        # A file and no pipe: neither process waits for the other to read.
-        self._answer = self._open.enter_context(tempfile.TemporaryFile())
         with tempfile.TemporaryFile() as request:
             request.write(pickle.dumps((spec, dict(reading))))
             request.seek(0)
@@ -60,7 +56,7 @@ class Beside:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "simpo.audit.beside"],
                 stdin=request,
-                stdout=self._answer,
+                stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,
             )
@@ -71,21 +67,20 @@ class Beside:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._open.close()
+        with self._process as process:  # which closes its pipe and waits for its end
+            if process.poll() is None:
+                process.kill()
 
     def findings(self, hashes: Mapping[Path, str]) -> list[Finding]:
         """What was found there. hashes: of the files as this process read them, which must be the same.
 
         Raises `RunFailed` where the process ended early, `DataError` where a file changed meanwhile.
         """
-        if self._process.wait() != 0:
+        answer, _ = self._process.communicate()
+        if self._process.returncode != 0:
             status = self._process.returncode
             raise RunFailed(f"the process that checks the texts ended with status {status}")
-        self._answer.seek(0)
-        self.hashes, self.peak_memory_bytes, found = pickle.load(self._answer)
+        self.hashes, self.peak_memory_bytes, found = pickle.loads(answer)
         for path, digest in hashes.items():
             if self.hashes.get(path) != digest:
                 raise DataError("the file changed while it was read", where=str(path), fix="audit it again")
