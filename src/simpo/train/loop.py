@@ -1,4 +1,4 @@
-"""The training loop: schedule, events, evaluation, saves and stops, in plain sight."""
+"""The training loop: events, evaluation, saves and stops, in plain sight; `schedule.py` says when."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ from simpo.train.prepare import (
 )
 from simpo.train.reduce import seed_step
 from simpo.train.saving import save_state
+from simpo.train.schedule import Schedule
 from simpo.train.signals import StopRequest
 from simpo.train.state import LoopState, plan_of, read_state
 from simpo.train.step import train_step
@@ -89,7 +90,7 @@ class Loop:
         self.state = LoopState()
         self.saved: LoopState | None = None
         self.order = BatchOrder(len(prepared.train), recipe.train.batch_size, recipe.train.seed)
-        self.num_steps = self.order.num_steps(recipe.train.epochs, recipe.train.max_steps)
+        self.schedule = Schedule(recipe.train, self.order)
         self.accelerator = make_accelerator(recipe, prepared.policy.device)
         self.scorer: Scorer = score
         self.reference: Reference | None = None
@@ -139,7 +140,7 @@ class Loop:
             self.cut = self._choose_cut(choice, self.optimizer)
         self.cost = flops(policy.model, choice.tokens)
         seed_everything(train.seed)
-        if checkpoint is not None and not self._finished():
+        if checkpoint is not None and not self.schedule.finished(self.state):
             load_optimizer(self.optimizer, checkpoint.path / OPTIMIZER)
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
@@ -158,9 +159,9 @@ class Loop:
         if any(event["event"] == "start" for event in read_events(self.run.events_path)):
             state = self.state
             evaluated, looked = state.evaluated_step == state.step, state.guard.looked_step == state.step
-            self.emit("resume", evaluated=evaluated, looked=looked, steps=self.num_steps)
+            self.emit("resume", evaluated=evaluated, looked=looked, steps=self.schedule.num_steps)
         else:
-            self.emit("start", **plan_of(self.recipe, self.prepared, self.num_steps))
+            self.emit("start", **plan_of(self.recipe, self.prepared, self.schedule.num_steps))
 
     def _choose_scorer(self) -> Choice:
         policy, groups = self.prepared.policy, self.prepared.train
@@ -182,16 +183,16 @@ class Loop:
     def run_to_end(self) -> None:
         """Step until the plan is done or validation no longer improves; evaluate and save on the way."""
         while True:
-            if self._evaluation_due() and not self._evaluate():
+            if self.schedule.evaluation_due(self.state) and not self._evaluate():
                 break
             if not self._look_if_due():
                 break
-            if self._save_due():
+            if self.schedule.save_due(self.state):
                 self._save()
-            if self._finished() or self.ranks.any(self.stop.requested):
+            if self.schedule.finished(self.state) or self.ranks.any(self.stop.requested):
                 break
             self._step()
-        if self._finished():
+        if self.schedule.finished(self.state):
             self._finish()
             return
         self._save()
@@ -200,7 +201,7 @@ class Loop:
     def _interruption(self) -> Interrupted:
         self.emit("interrupted")
         return Interrupted(
-            f"interrupted at step {self.state.step} of {self.num_steps}; the state is saved",
+            f"interrupted at step {self.state.step} of {self.schedule.num_steps}; the state is saved",
             where=str(self.run.path),
             fix=f"go on with `simpo train --resume {self.run.path}`",
         )
@@ -208,7 +209,7 @@ class Loop:
     def _step(self) -> None:
         started, step = time.perf_counter(), self.state.step
         groups = [self.prepared.train[index] for index in self.order.batch(step)]
-        lr = learning_rate(self.recipe.train, step, self.num_steps)
+        lr = learning_rate(self.recipe.train, step, self.schedule.num_steps)
         set_learning_rate(self.optimizer, lr)
         seed_step(self.recipe.train.seed, step, self.ranks)
         division = divide(groups, self.ranks, self.cut, self.cost)
@@ -237,29 +238,11 @@ class Loop:
         self.state.pairs += record.pairs
         self.state.seconds += seconds
         self.state.guard = self.state.guard.after_step(record)
-        epoch = round(self.state.step / self.order.steps_per_epoch, 4)
+        epoch = self.schedule.epoch(self.state.step)
         figures = {name: value for name, value in asdict(record).items() if value is not None}
         if self.ranks.size > 1:
             figures["imbalance"] = division.imbalance
         self.emit("step", epoch=epoch, lr=lr, seconds=seconds, **figures)
-
-    def _scheduled_evaluation(self) -> bool:
-        step, every = self.state.step, self.recipe.train.evaluate_every
-        ends = step in (0, self.num_steps) or step % self.order.steps_per_epoch == 0
-        return ends or (every is not None and step % every == 0)
-
-    def _evaluation_due(self) -> bool:
-        return self._scheduled_evaluation() and self.state.evaluated_step < self.state.step
-
-    def _save_due(self) -> bool:
-        every = self.recipe.train.save_every
-        return every is not None and self.state.step % every == 0 and not self._scheduled_evaluation()
-
-    def _finished(self) -> bool:
-        state, patience = self.state, self.recipe.train.patience
-        if patience is not None and state.evaluations_without_gain >= patience:
-            return True
-        return state.step >= self.num_steps and state.evaluated_step == state.step
 
     def _evaluate(self) -> bool:
         """Evaluate on validation, let the guard look, note the best, save; False when the user asked to stop."""
@@ -274,9 +257,9 @@ class Loop:
             )
         except _NoLongerWaited:
             return False
-        epoch = round(state.step / self.order.steps_per_epoch, 4)
+        epoch = self.schedule.epoch(state.step)
         if figures is not None:
-            better = self._note_loss(figures["loss"], fit=look is None or look.fit)
+            better = state.note_loss(figures["loss"], fit=look is None or look.fit)
             num_pairs = len(self.prepared.validation)
             self.emit("evaluate", epoch=epoch, num_pairs=num_pairs, seconds=seconds, best=better, **figures)
             if figures["loss"] is None:
@@ -306,7 +289,7 @@ class Loop:
         """Let the guard look between two evaluations, and before a save; False when the user asked to stop."""
         why = None
         if self.guard is not None:
-            why = self.guard.due(self.state.guard, self.state.step, saving=self._save_due())
+            why = self.guard.due(self.state.guard, self.state.step, saving=self.schedule.save_due(self.state))
         if why is not None:
             try:
                 look = self._look(why, None)
@@ -333,7 +316,7 @@ class Loop:
     def _tell(self, look: Look) -> None:
         """Write down what the guard saw; where that is a collapse, give up with Collapsed before it is saved."""
         state, checkpoints = self.state, self.run.checkpoints
-        epoch = round(state.step / self.order.steps_per_epoch, 4)
+        epoch = self.schedule.epoch(state.step)
         if look.verdict.name != "collapsing":
             self.emit("guard", epoch=epoch, **look.to_json())
             return
@@ -343,7 +326,9 @@ class Loop:
         if self.recipe.guard.stop_on_collapse:
             self.ranks.on_main(set_aside_after, checkpoints, state.guard.good_step or 0)
             self.ranks.on_main(set_best, checkpoints, kept)
-            raise collapsed(self.run.path, f"{state.step} of {self.num_steps}", look.verdict, kept, knobs)
+            raise collapsed(
+                self.run.path, f"{state.step} of {self.schedule.num_steps}", look.verdict, kept, knobs
+            )
 
     def _tell_feedback(self, path: Path, epoch: float) -> None:
         if not self.ranks.main:
@@ -352,18 +337,6 @@ class Loop:
             self.emit("feedback", epoch=epoch, **feedback_rates(path))
         except DataError as error:  # the file lives on beside the run, which need not die of it
             self.emit("note", message=str(error))
-
-    def _note_loss(self, loss: float | None, *, fit: bool) -> bool:
-        """Whether this validation loss is the best so far; neither the untrained start nor a collapse can win."""
-        state = self.state
-        if state.step == 0:
-            return False
-        better = fit and loss is not None and (state.best_loss is None or loss < state.best_loss)
-        if better:
-            state.best_loss, state.best_step, state.evaluations_without_gain = loss, state.step, 0
-        else:
-            state.evaluations_without_gain += 1
-        return better
 
     def _on_progress(self, what: str, done: int, total: int) -> None:
         if self.progress is not None:
@@ -380,7 +353,7 @@ class Loop:
         if state.guard.looked_step == state.step and not state.guard.suspected:
             state.guard = replace(state.guard, good_step=state.step)
         # The last checkpoint of a run is for use, not for going on.
-        optimizer = None if self._finished() else self.optimizer
+        optimizer = None if self.schedule.finished(state) else self.optimizer
         checkpoint, size = save_state(self.run.checkpoints, policy, optimizer, state, self.events, self.ranks)
         self.saved = replace(state)
         if state.best_step == state.step:
@@ -398,7 +371,7 @@ class Loop:
         self.ranks.on_main(set_best, checkpoints, best)
         self.emit(
             "stop",
-            reason=self._reason(),
+            reason=self.schedule.reason(state),
             best_step=best,
             seconds=state.seconds,
             pairs_per_second=state.pairs / state.seconds if state.seconds else 0.0,
@@ -411,12 +384,6 @@ class Loop:
         self.run.update_lineage(status="done")
         prune(self.run.checkpoints, keep=1)
         drop_optimizers(self.run.checkpoints)
-
-    def _reason(self) -> str:
-        if self.state.step < self.num_steps:
-            return "early_stop"
-        whole_plan = self.order.num_steps(self.recipe.train.epochs, None)
-        return "max_steps" if self.num_steps < whole_plan else "done"
 
 
 class _NoLongerWaited(Exception):

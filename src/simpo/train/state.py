@@ -35,6 +35,17 @@ class LoopState:
     pairs: int = 0
     guard: GuardState = field(default_factory=GuardState)
 
+    def note_loss(self, loss: float | None, *, fit: bool) -> bool:
+        """Whether this validation loss is the best so far; neither the untrained start nor a collapse can win."""
+        if self.step == 0:
+            return False
+        better = fit and loss is not None and (self.best_loss is None or loss < self.best_loss)
+        if better:
+            self.best_loss, self.best_step, self.evaluations_without_gain = loss, self.step, 0
+        else:
+            self.evaluations_without_gain += 1
+        return better
+
 
 def read_state(checkpoint: Checkpoint) -> LoopState:
     """What `LoopState` a checkpoint holds; RecipeError for one of another version."""
