@@ -13,7 +13,7 @@ from pathlib import Path
 
 from simpo.core.formulas import score_formula, written
 from simpo.core.methods import METHODS, Method
-from simpo.recipe.schema import MethodRecipe
+from simpo.recipe import MethodRecipe
 
 PAGE = Path(__file__).parent / "methods.md"
 

@@ -15,7 +15,7 @@ import pytest
 
 from simpo.core import losses
 from simpo.core.methods import METHODS
-from simpo.recipe.schema import MethodRecipe
+from simpo.recipe import MethodRecipe
 from tests.oracles.losses import PREFERENCE_LOSSES
 
 ROOT = Path(__file__).parents[2]

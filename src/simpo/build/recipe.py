@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from simpo.build.repairs import wanted_repairs
 from simpo.errors import RecipeError
 from simpo.recipe.load import check_values, load_values
-from simpo.recipe.schema import Count, Files, NonNegative, Section
+from simpo.recipe.section import Count, Files, NonNegative, Section
 from simpo.recipe.text import flatten, write_yaml
 
 _LISTED = "`simpo build --help`"

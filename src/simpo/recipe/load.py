@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from simpo.core.methods import METHODS
 from simpo.errors import RecipeError
 from simpo.recipe.keys import suggest
-from simpo.recipe.schema import Recipe, Section, known_keys
+from simpo.recipe.schema import Recipe, known_keys
+from simpo.recipe.section import Section
 from simpo.recipe.text import flatten, key_lines, read_yaml, write_yaml
 from simpo.recipe.version import with_version_files
 

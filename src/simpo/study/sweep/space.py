@@ -18,7 +18,7 @@ from simpo.errors import RecipeError
 from simpo.recipe import LoadedRecipe, Section, known_keys, resolve_recipe
 from simpo.recipe.keys import suggest
 from simpo.recipe.load import check_values, load_values
-from simpo.recipe.schema import Count
+from simpo.recipe.section import Count
 
 Settings = dict[str, Any]
 
