@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from simpo.data.batches import BatchOrder
-from simpo.data.render import Renderer
 from simpo.model.load import load_tokenizer
 from simpo.recipe import LoadedRecipe, Recipe
 from simpo.records import TokenGroup
-from simpo.train.prepare import Progress, load_data, render_dataset
+from simpo.train.prepare import Progress, load_data, render_dataset, tokenizer_renderer
 
 Equal = Literal["pairs", "tokens", "as-given"]
 SAME_BUDGET = 0.01  # plans that differ by less are left as they are
@@ -58,16 +57,8 @@ def _plan_key(recipe: Recipe) -> str:
 
 def _training_groups(recipe: Recipe, progress: Progress | None) -> tuple[TokenGroup, ...]:
     tokenizer, stop_ids = load_tokenizer(recipe.model)
-    data = recipe.data
-    renderer = Renderer(
-        tokenizer,
-        stop_ids=stop_ids,
-        template=data.template,
-        max_length=data.max_length,
-        overlong=data.overlong,
-        trim_turns=data.trim_turns,
-    )
-    return render_dataset(load_data(recipe)["train"], renderer, data.on_bad_row, progress).groups
+    renderer = tokenizer_renderer(tokenizer, stop_ids, recipe.data)
+    return render_dataset(load_data(recipe)["train"], renderer, recipe.data.on_bad_row, progress).groups
 
 
 def _trained_tokens(group: TokenGroup) -> int:
