@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Any
 
 from simpo.audit.findings import Finding
-from simpo.audit.memory import peak_memory_bytes
 from simpo.audit.texts.check import TextChecks
 from simpo.data.read import Spec, iter_rows
 from simpo.errors import DataError, RunFailed, SimpoError
 from simpo.records import Pair
+from simpo.runs.memory import peak_resident_bytes
 
 WORTH_IT_BYTES = 64 << 20  # from here on the second process wins more than its start and its reading cost
 
@@ -100,7 +100,7 @@ def main() -> int:
     except SimpoError as error:
         return error.exit_status  # the first process meets it too, and says it
     found = checks.findings() if number else []
-    sys.stdout.buffer.write(pickle.dumps((stream.hashes, peak_memory_bytes(), found)))
+    sys.stdout.buffer.write(pickle.dumps((stream.hashes, peak_resident_bytes(), found)))
     return 0
 
 

@@ -15,7 +15,6 @@ from simpo.audit.findings import SEVERITIES, Check, Finding, Witness
 from simpo.audit.labels.check import Labels
 from simpo.audit.labels.model_scores import model_scorer
 from simpo.audit.leakage.check import Leakage
-from simpo.audit.memory import peak_memory_bytes
 from simpo.audit.methods import suited
 from simpo.audit.reading import Identity, LeftOut, files_read
 from simpo.audit.result import Audit, Facts
@@ -26,6 +25,7 @@ from simpo.data.read import RowStream, Spec, iter_rows
 from simpo.data.shapes import Pairing
 from simpo.errors import DataError, RecipeError
 from simpo.records import Dropped, Pair
+from simpo.runs.memory import peak_resident_bytes
 
 MAX_TEXT, MAX_END = 1200, 400  # characters of each text of an example, and of these at its end
 PROGRESS_EVERY = 1000  # rows
@@ -100,7 +100,7 @@ def audit(
         "max_length": max_length,
         "score_labels": score_labels,
     }
-    peak = peak_memory_bytes() + (aside.peak_memory_bytes if aside else 0)
+    peak = peak_resident_bytes() + (aside.peak_memory_bytes if aside else 0)
     return _judged(facts, in_order(found), settings, time.monotonic() - began, peak)
 
 

@@ -1,4 +1,4 @@
-"""The most memory that this process held."""
+"""The most memory that this process held, told without torch: an audit asks too."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 
-def peak_memory_bytes() -> int:
-    """Resident bytes at the highest since the process began.
+def peak_resident_bytes() -> int:
+    """Resident bytes at the highest, since the process began or `reset_peak_memory` of `machine` was called.
 
     Linux tells it in /proc: what getrusage says there begins with the memory of the process that started this one.
     """
