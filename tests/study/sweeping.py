@@ -1,24 +1,21 @@
 """Sweeps of the tiny model, in this process and in processes that may be killed.
 
-`python -m tests.study.sweeping` forks one worker a line of its stdin: the libraries are imported once.
+`python -m tests.study.sweeping` forks the workers.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.forks import Parent, answer, fork, questions
 from tests.train.made_up import pair_rows, write_rows
-
-ROOT = Path(__file__).parents[2]
 
 # What two sweeps of the same differ in.
 _ITS_OWN = ("created", "updated", "seconds", "cost", "commands")
@@ -80,75 +77,43 @@ def bytes_told(out: Path) -> int:
     return sum(path.stat().st_size for path in out.glob("trials/*/events.jsonl"))
 
 
-class Workers:
-    """Processes that work on sweeps, forked from one that has imported everything."""
+class Workers(Parent):
+    """Processes that work on sweeps."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.study.sweeping"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
-        )
+    def __init__(self) -> None:
+        super().__init__("tests.study.sweeping")
 
     def start(self, recipe: Path, out: Path) -> int:
         """Begin to work on a sweep; returns the process id."""
-        return int(self._ask({"recipe": str(recipe), "out": str(out)})["pid"])
+        return int(self.ask({"recipe": str(recipe), "out": str(out)})["pid"])
 
     def wait(self, pid: int) -> int:
         """The exit status of a worker, negative for a signal that ended it."""
-        return int(self._ask({"wait": pid})["status"])
+        return int(self.ask({"wait": pid})["status"])
 
     def alive(self, pid: int) -> bool:
         """Whether a worker is still at work."""
-        return bool(self._ask({"alive": pid})["alive"])
-
-    def close(self) -> None:
-        """End the parent."""
-        self.process.kill()
-        self.process.communicate()
-
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(question) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        assert line, "the workers' parent has died"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return bool(self.ask({"alive": pid})["alive"])
 
 
 def _serve() -> None:
-    import accelerate
-    import peft
-    import transformers.models.llama.modeling_llama
-
     import simpo.study.sweep.run
 
-    assert all((accelerate, peft, transformers, simpo))
-    os.fsync = lambda fd: None
+    assert simpo
     ended: dict[int, int] = {}
-    while line := sys.stdin.readline():
-        job = json.loads(line)
+    for job in questions():
         if "wait" in job:
             if job["wait"] not in ended:
                 ended[job["wait"]] = os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1])
-            answer: dict[str, Any] = {"status": ended[job["wait"]]}
+            answer({"status": ended[job["wait"]]})
         elif "alive" in job:
             if job["alive"] not in ended:
                 pid, status = os.waitpid(job["alive"], os.WNOHANG)
                 if pid:
                     ended[pid] = os.waitstatus_to_exitcode(status)
-            answer = {"alive": job["alive"] not in ended}
+            answer({"alive": job["alive"] not in ended})
         else:
-            pid = os.fork()
-            if pid == 0:
-                os._exit(_work(job))
-            answer = {"pid": pid}
-        print(json.dumps(answer), flush=True)
+            answer({"pid": fork(partial(_work, job))})
 
 
 def _work(job: dict[str, Any]) -> int:
@@ -156,8 +121,6 @@ def _work(job: dict[str, Any]) -> int:
     from simpo.study.sweep import run as sweep
     from simpo.study.sweep.space import load_sweep
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdout = sys.stderr
     sweep.POLL_S = 0.05
     try:
         sweep.run_sweep(load_sweep(job["recipe"]), Path(job["out"]))

@@ -37,8 +37,8 @@ def toy(tmp_path: Path, tiny_model_dir: Path) -> Toy:
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    started = Workers(tmp_path_factory.mktemp("workers"))
+def workers() -> Iterator[Workers]:
+    started = Workers()
     yield started
     started.close()
 

@@ -1,39 +1,26 @@
-"""Trainings in processes of their own, to be signalled and killed: `python -m tests.train.driver` forks one a job.
-
-The libraries are imported once, in the parent, which computes nothing itself: a process to kill then costs tenths of a
-second instead of many.
-"""
+"""Trainings in processes of their own, to be signalled and killed: `python -m tests.train.driver` forks one a job."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.forks import Parent, answer, fork, questions
+
 DEADLINE_S = 120.0
 
 
-class Driver:
+class Driver(Parent):
     """The parent process as a test sees it; one job at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.messages = folder / "messages.txt"
         self.pid = 0  # of the latest job
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.train.driver"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
-        )
+        super().__init__("tests.train.driver")
 
     def start(
         self,
@@ -55,10 +42,7 @@ class Driver:
             "fault": fault,
             "messages": str(self.messages),
         }
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        self.pid = int(self._answer()["pid"])
+        self.pid = int(self.ask(job)["pid"])
         return self.pid
 
     def go_on(self, recipe: Path, run: Path, *, fault: dict[str, Any] | None = None) -> int:
@@ -69,26 +53,11 @@ class Driver:
 
     def wait(self) -> int:
         """The exit status of the job, negative for a signal that ended it."""
-        return int(self._answer()["status"])
+        return int(self.hear()["status"])
 
     def message(self) -> str:
         """What the last job that ended in an error said."""
         return self.messages.read_text(encoding="utf-8")
-
-    def close(self) -> None:
-        """End the parent."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.kill()
-        self.process.wait(DEADLINE_S)
-        self.process.stdin.close()
-        self.process.stdout.close()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, "the driver has died"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -101,22 +70,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def serve() -> None:
     """Answer each line of stdin, a job, with the id of a process that does it, and then with its exit status."""
-    import accelerate
-    import peft
-    import transformers.models.llama.modeling_llama
-
     import simpo.train.run
 
-    warm = (accelerate, peft, transformers, simpo)
-    assert all(warm)
-    os.fsync = lambda fd: None  # as in the tests' own process: a kill is no power cut
-    while line := sys.stdin.readline():
-        pid = os.fork()
-        if pid == 0:
-            os._exit(_work(json.loads(line)))
-        print(json.dumps({"pid": pid}), flush=True)
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps({"status": os.waitstatus_to_exitcode(status)}), flush=True)
+    assert simpo
+    for job in questions():
+        pid = fork(partial(_work, job))
+        answer({"pid": pid})
+        answer({"status": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])})
 
 
 def _work(job: dict[str, Any]) -> int:
@@ -131,8 +91,6 @@ def _work(job: dict[str, Any]) -> int:
                 for number in numbers:
                     os.kill(os.getpid(), number)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.stdout = sys.stderr
     if job["fault"] is not None:
         arrange(job["fault"])
     try:
