@@ -22,7 +22,8 @@ PROBE = '''
 from typing import Annotated
 import typer
 from simpo import errors
-from simpo.cli.output import JsonOption, print_json
+from simpo.cli.options import JsonOption
+from simpo.cli.output import print_json
 
 def command(how: Annotated[str, typer.Argument()], as_json: JsonOption = False) -> None:
     """End as told [B] times."""

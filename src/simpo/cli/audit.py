@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from simpo.cli.output import JsonOption, Progress, note, print_json, print_styled
+from simpo.cli.options import JsonOption
+from simpo.cli.output import Progress, note, print_json, print_styled
 from simpo.cli.reading import FormatOption, MapOption, PairingOption, columns_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from simpo.cli.output import JsonOption, SetOption, note, print_json, print_table, print_text
+from simpo.cli.options import JsonOption, SetOption
+from simpo.cli.output import note, print_json, print_table, print_text
 from simpo.cli.reading import FormatOption, MapOption, PairingOption, columns_of
 
 _RECIPES = (".yaml", ".yml")

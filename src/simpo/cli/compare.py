@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from simpo.cli.output import JsonOption, SetOption, note, print_json, print_table, print_text
+from simpo.cli.options import GenerateOption, JsonOption, SetOption
+from simpo.cli.output import note, print_json, print_table, print_text
 from simpo.errors import RecipeError
 
 BASE = "base"
@@ -36,7 +37,7 @@ def command(
             "--data", help="Pairs to measure all on, in place of the recipes' data.test; may be given again."
         ),
     ] = None,
-    generate: Annotated[int | None, typer.Option(min=0, help="Prompts to write replies for.")] = None,
+    generate: GenerateOption = None,
     judge: Annotated[
         str | None,
         typer.Option(help="A Python function module:function that scores a reply, or compares two of them."),

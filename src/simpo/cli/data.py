@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from simpo.cli.output import JsonOption, print_json, print_table, print_text
+from simpo.cli.options import JsonOption
+from simpo.cli.output import print_json, print_table, print_text
 from simpo.errors import CheckFailed
 
 command = typer.Typer(rich_markup_mode=None)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from simpo.cli.output import JsonOption, note, print_json, print_table
+from simpo.cli.options import GenerateOption, JsonOption
+from simpo.cli.output import note, print_json, print_table
 from simpo.cli.reading import FormatOption, MapOption, PairingOption, columns_of
 
 
@@ -30,7 +31,7 @@ def command(
         str | None,
         typer.Option(help="Reference model of a method that needs one; default: the run's starting model."),
     ] = None,
-    generate: Annotated[int | None, typer.Option(min=0, help="Prompts to write replies for.")] = None,
+    generate: GenerateOption = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest reply in tokens.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="0 for greedy decoding.")] = None,
     judge: Annotated[

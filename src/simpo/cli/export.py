@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from simpo.cli.output import JsonOption, note, print_json, print_text
+from simpo.cli.options import JsonOption
+from simpo.cli.output import note, print_json, print_text
 
 Kind = Literal["auto", "adapter", "merged"]
 Dtype = Literal["keep", "float32", "bfloat16", "float16"]

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simpo.cli.output import JsonOption, SetOption
+from simpo.cli.options import JsonOption, RecipeUnlessResumed, ResumeOption, SetOption
 from simpo.errors import RecipeError, RunFailed
 
 LAST_PORT = 65535
 
 
 def command(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(help="A recipe file, or the name of a shipped recipe (`simpo recipe list`)."),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted or killed run.")
-    ] = None,
+    recipe: RecipeUnlessResumed = None,
+    resume: ResumeOption = None,
     nproc: Annotated[
         int | None, typer.Option(min=1, help="Ranks on this machine; default: one a GPU.")
     ] = None,

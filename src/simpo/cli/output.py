@@ -12,20 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # rich costs 40 ms, and `simpo --help` and `--json` print nothing with it
     from rich.console import Console, RenderableType
-
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the result, or the error, as one JSON object on stdout.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe value; may be given several times."),
-]
 
 
 @dataclass(frozen=True, slots=True)

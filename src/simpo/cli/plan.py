@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simpo.cli.output import JsonOption, SetOption, print_json, print_table, print_text
+from simpo.cli.options import JsonOption, RecipeArgument, SetOption
+from simpo.cli.output import print_json, print_table, print_text
 from simpo.errors import CheckFailed, RecipeError
 
 if TYPE_CHECKING:
@@ -16,9 +17,7 @@ GIB = 2**30
 
 
 def command(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of a shipped recipe (`simpo recipe list`).")
-    ],
+    recipe: RecipeArgument,
     gpu: Annotated[
         str | None,
         typer.Option(help="A size (80GB) or a name (a100, h100, l4 ...); without it this machine."),

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic_core import PydanticUndefined
 
-from simpo.cli.output import JsonOption, SetOption, note, print_json, print_table, print_text
+from simpo.cli.options import JsonOption, SetOption
+from simpo.cli.output import note, print_json, print_table, print_text
 from simpo.errors import RecipeError
 from simpo.recipe import MethodRecipe, Section, known_keys, load_recipe, warnings_for
 

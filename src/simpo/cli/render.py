@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simpo.cli.output import JsonOption, SetOption, print_json, print_styled, print_table, printable
+from simpo.cli.options import JsonOption, RecipeArgument, SetOption
+from simpo.cli.output import print_json, print_styled, print_table, printable
 from simpo.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ MAX_LINES = 12  # of a prompt, unless --full
 
 
 def command(
-    recipe: Annotated[
-        str, typer.Argument(help="A recipe file, or the name of a shipped recipe (`simpo recipe list`).")
-    ],
+    recipe: RecipeArgument,
     num: Annotated[int, typer.Option("--num", min=0, help="How many training rows to show.")] = 3,
     full: Annotated[bool, typer.Option("--full", help="Show long prompts whole.")] = False,
     overrides: SetOption = None,

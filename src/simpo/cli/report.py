@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from simpo.cli.output import JsonOption, note, print_json, print_table
+from simpo.cli.options import JsonOption
+from simpo.cli.output import note, print_json, print_table
 
 
 def command(

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from simpo.cli.output import JsonOption, SetOption, note, print_json, print_table, print_text
+from simpo.cli.options import JsonOption, SetOption
+from simpo.cli.output import note, print_json, print_table, print_text
 
 
 def command(

@@ -7,18 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from simpo.cli.output import JsonOption, SetOption, note, print_json, print_text, speaks
+from simpo.cli.options import JsonOption, RecipeUnlessResumed, ResumeOption, SetOption
+from simpo.cli.output import note, print_json, print_text, speaks
 from simpo.errors import RecipeError
 
 
 def command(
-    recipe: Annotated[
-        str | None,
-        typer.Argument(help="A recipe file, or the name of a shipped recipe (`simpo recipe list`)."),
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted or killed run.")
-    ] = None,
+    recipe: RecipeUnlessResumed = None,
+    resume: ResumeOption = None,
     overrides: SetOption = None,
     show_recipe: Annotated[
         bool, typer.Option("--show-recipe", help="Print every value with its origin, and train nothing.")
