@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import optuna
@@ -46,6 +48,14 @@ def done(claim: Claim, wins: str = "10") -> Row:
     )
 
 
+def at_once(work: Callable[[Barrier], None]) -> None:
+    """Four workers, each in a thread, which may wait for each other; what goes wrong in one is raised here."""
+    gate = Barrier(4, timeout=60)
+    with ThreadPoolExecutor(gate.parties) as pool:
+        for each in [pool.submit(work, gate) for _ in range(gate.parties)]:
+            each.result()
+
+
 def test_trials_are_taken_in_the_order_of_the_plan_and_each_once(url: str) -> None:
     one, other = Store(url, "sweep"), Store(url, "sweep")
     one.ensure(SETTINGS)
@@ -64,9 +74,8 @@ def test_many_workers_that_plan_and_take_at_once_take_each_trial_once(url: str) 
     """Every worker plans for itself, so the storage holds trials twice and more; one of each is run."""
     Store(url, "sweep")
     taken: list[str] = []
-    gate = threading.Barrier(4)
 
-    def work() -> None:
+    def work(gate: Barrier) -> None:
         store = Store(url, "sweep")
         gate.wait()
         store.ensure(SETTINGS)
@@ -74,11 +83,7 @@ def test_many_workers_that_plan_and_take_at_once_take_each_trial_once(url: str) 
             taken.append(claim.name)
             store.finish(claim, done(claim))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work)
     assert Counter(taken) == Counter(list(SETTINGS))
     assert [row.status for row in Store(url, "sweep").rows()] == ["done"] * len(SETTINGS)
 
@@ -90,20 +95,15 @@ def test_many_workers_that_make_the_tables_and_search_at_once_try_no_setting_twi
     ranges = {"method.beta": [2, 5], "method.gamma": [0, 1], "strategy": "tpe", "trials": 4}
     sweep = load_sweep(written(tmp_path, ranges))
     taken: list[str] = []
-    gate = threading.Barrier(4)
 
-    def work() -> None:
+    def work(gate: Barrier) -> None:
         gate.wait()
         store = Store(url, "sweep")
         while (claim := store.claim() or store.propose(sweep)) is not None:
             taken.append(claim.name)
             store.finish(claim, done(claim))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work)
     assert len(taken) == 4 == len(set(taken))
 
 
