@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +22,7 @@ from simpo.errors import RecipeError
 from simpo.study.sweep.rows import Row
 from simpo.study.sweep.space import Sweep, load_sweep
 from simpo.study.sweep.store import Claim, Lost, Store
-from simpo.study.sweep.worker import Worker, is_gone, lease
+from simpo.study.sweep.worker import LEASE_S, UNSIGNED_S, Silence, Worker, is_gone, lease
 from tests.study.test_sweep_space import written
 
 SETTINGS: dict[str, dict[str, Any]] = {f"beta-{beta}": {"method.beta": float(beta)} for beta in range(8)}
@@ -144,24 +146,53 @@ def test_a_trial_whose_worker_has_died_is_taken_up_again(url: str, dead: Worker)
 
 def test_who_is_gone_is_known_at_once_here_and_by_the_lease_elsewhere(dead: Worker) -> None:
     here = Worker.here()
-    assert not is_gone(lease(here), here) and is_gone(lease(dead), here)
-    assert is_gone(lease(replace(here, began="long ago")), here), "the number was given to another process"
+    assert not is_gone(lease(here), here, 1e6) and is_gone(lease(dead), here, 0.0)
+    assert is_gone(lease(replace(here, began="long ago")), here, 0.0), (
+        "the number was given to another process"
+    )
     far = replace(dead, place="another machine")
-    assert not is_gone(lease(far), here)
-    assert is_gone({**lease(far), "until": 0.0}, here)
+    assert not is_gone(lease(far), here, LEASE_S)
+    assert is_gone(lease(far), here, LEASE_S + 1)
     assert str(far) == f"another:{dead.pid}" and here.pid == os.getpid()
 
 
-def test_a_trial_that_nobody_signed_for_is_left_alone_for_a_while(
+def test_a_worker_elsewhere_is_gone_when_its_lease_has_stood_still_and_not_while_it_is_renewed(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever the wall clocks say: they are set years ahead and back between any two looks."""
+    years = itertools.cycle((10, -10))
+    true = time.time
+    monkeypatch.setattr(time, "time", lambda: true() + next(years) * 365 * 86400)
+    seconds = [0.0]
+    far, store = Store(url, "sweep"), Store(url, "sweep")
+    far.worker = replace(Worker.here(), place="another machine")
+    store.silence = Silence(lambda: seconds[0])
+    far.ensure({"beta-0": SETTINGS["beta-0"]})
+    claim = far.claim()
+    assert claim is not None
+    for _ in range(3):
+        assert store.reap() == [], "it has shown a sign of life since the last look"
+        seconds[0] += 3600
+        far.storage.set_trial_user_attr(claim.trial_id, "lease", lease(far.worker))
+    assert store.reap() == []
+    seconds[0] += LEASE_S
+    assert store.reap() == []
+    seconds[0] += 1
+    assert store.reap() == ["beta-0"]
+
+
+def test_a_trial_that_nobody_signed_for_is_left_alone_for_a_while(url: str) -> None:
     """Between taking a trial and signing for it a worker may die; it may also only be slow."""
+    seconds = [0.0]
     store = Store(url, "sweep")
+    store.silence = Silence(lambda: seconds[0])
     store.ensure({"beta-0": SETTINGS["beta-0"]})
     (trial,) = store.study.get_trials()
     assert store.storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.RUNNING)
     assert store.reap() == []
-    monkeypatch.setattr("simpo.study.sweep.store.UNSIGNED_S", -1.0)
+    seconds[0] = UNSIGNED_S
+    assert store.reap() == []
+    seconds[0] += 0.1
     assert store.reap() == ["beta-0"]
 
 

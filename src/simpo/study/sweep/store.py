@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -23,10 +22,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, S
 from simpo.errors import RecipeError, RunFailed
 from simpo.study.sweep.rows import Row
 from simpo.study.sweep.space import Axis, Settings, Sweep, name_of
-from simpo.study.sweep.worker import Worker, is_gone, lease, renewed
+from simpo.study.sweep.worker import Silence, Worker, is_gone, lease, renewed
 
 _LIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-UNSIGNED_S = 15.0
 _TABLE_WAITS_S = (0.1, 0.2, 0.4, 0.8, 1.6)
 _NAMING_POLL_S = 0.05
 _REPEATS = 50  # proposals of settings that were tried already, after which a search counts as exhausted
@@ -55,7 +53,7 @@ class Store:
 
     def __init__(self, url: str, name: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.worker = Worker.here()
+        self.worker, self.silence = Worker.here(), Silence()
         try:
             self.storage = _open(url)
             self.study_id = _study(self.storage, name)
@@ -208,11 +206,7 @@ class Store:
 
     def _is_left(self, trial: FrozenTrial) -> bool:
         held = trial.user_attrs.get("lease")
-        if held is not None:
-            return is_gone(held, self.worker)
-        # Taken a moment ago and not yet signed, or by a worker that died in that moment.
-        began = trial.datetime_start
-        return began is not None and (datetime.now() - began).total_seconds() > UNSIGNED_S
+        return is_gone(held, self.worker, self.silence.seconds(trial._trial_id, held))
 
     def _wait_for_names_before(self, claim: Claim) -> None:
         """Wait until proposals of lower numbers are named: one of them may be of the same settings, and counts then."""

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 LEASE_S = 180.0  # without a sign of life for so long a worker on another machine counts as gone
+UNSIGNED_S = 15.0  # a trial without a lease for so long was taken by a worker that died before it signed
 RENEW_S = 20.0
+
+Lease = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +37,37 @@ class Worker:
 
 
 def lease(worker: Worker) -> dict[str, Any]:
-    """What is written down when a worker takes a trial, and again while it works."""
-    return {**asdict(worker), "until": time.time() + LEASE_S}
+    """What is written down when a worker takes a trial, and again while it works: each time another."""
+    return {**asdict(worker), "sign": time.monotonic_ns()}
 
 
-def is_gone(held: Mapping[str, Any], here: Worker) -> bool:
-    """Whether the holder of a lease works no more: known at once of a process of this place, else when it runs out."""
+class Silence:
+    """For how long trials have stood without a sign of life, as far as this process has looked.
+
+    Only its own clock counts, and only one that nobody sets: those of several machines differ, and any can jump.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[int, tuple[Lease | None, float]] = {}
+
+    def seconds(self, trial_id: int, held: Lease | None) -> float:
+        """Since this process first saw the trial held as it is now; 0 at the first look."""
+        now = self._clock()
+        before, since = self._seen.get(trial_id, (None, now))
+        if before != held:
+            since = now
+        self._seen[trial_id] = (None if held is None else dict(held), since)
+        return now - since
+
+
+def is_gone(held: Lease | None, here: Worker, silent_s: float) -> bool:
+    """Whether nobody works on a trial any more: known at once of a process of this place, else by its silence."""
+    if held is None:
+        return silent_s > UNSIGNED_S
     if held["place"] == here.place:
         return _began(int(held["pid"])) != str(held["began"])
-    return float(held["until"]) < time.time()
+    return silent_s > LEASE_S
 
 
 @contextmanager
