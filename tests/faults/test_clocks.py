@@ -23,3 +23,5 @@ def test_a_run_whose_clock_jumps_is_the_run_without(workshop: Workshop, driver: 
     assert max(times) - min(times) > 365 * 86400, "the clock has not jumped"
     told = [event["seconds"] for event in jumped.events() if "seconds" in event]
     assert told and all(0 <= seconds < 60 for seconds in told)
+    prepared = [event["prepare_seconds"] for event in jumped.events("ready")]
+    assert len(prepared) == 2 and all(0 < seconds < 60 for seconds in prepared)

@@ -42,13 +42,13 @@ def test_a_model_with_a_weight_that_is_not_a_number_fails_before_its_first_step(
             "watched",
             {},
             "the validation loss is not finite after step 0",
-            ["start", "scorer", "evaluate", "failed"],
+            ["start", "scorer", "ready", "evaluate", "failed"],
         ),
         (
             "unwatched",
             UNWATCHED,
             r"the loss is not finite \(8 of the step's 8 rows",
-            ["start", "scorer", "guard", "failed"],
+            ["start", "scorer", "ready", "guard", "failed"],
         ),
     ):
         with pytest.raises(RunFailed, match=message) as failure:

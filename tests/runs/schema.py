@@ -47,6 +47,7 @@ EVENTS: dict[str, Types] = {
     "failed": {"message": str},
     "note": {"message": str},
     "scorer": {"name": str, "reason": str},
+    "ready": {"prepare_seconds": NUMBER},
     "budget": {"tokens": int, "reason": str},
     "ranks": {"size": int, "strategy": str, "reason": str},
     "stop": {"reason": str, "best_step": int, "seconds": NUMBER, "pairs_per_second": NUMBER}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import pytest
 
 from simpo.study.compare.cost import price_methods, run_costs
@@ -39,6 +42,17 @@ def test_a_reference_has_three_prices_and_a_trial_is_made_once(bench: Bench) -> 
     assert order[:4] == order[:3:-1]
     price_methods(plan, steps=3, train=train_here, note=told.append)
     assert len(told) == 16  # of other steps, anew
+
+
+def test_no_price_rests_on_the_wall_clock(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes back an hour at every look: what lies between two of them would be no time at all."""
+    hours = itertools.count()
+    true = time.time
+    monkeypatch.setattr(time, "time", lambda: true() - 3600 * next(hours))
+    rows, problems = price_methods(bench.plan(), steps=2, train=train_here)
+    assert problems == [] and [row["reference"] for row in rows] == [None, "precomputed", "live"]
+    for row in rows:
+        assert 0 < row["prepare_seconds"] < 60 and 0 < row["seconds_per_pair"] < 60
 
 
 def test_a_trial_that_fails_is_told_and_the_rest_is_priced(bench: Bench) -> None:

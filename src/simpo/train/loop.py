@@ -118,7 +118,7 @@ class Loop:
         self._open_story()
         for note in notes:
             self.emit("note", message=note)
-        choice = self._choose_scorer()
+        choice, chosen = self._choose_scorer(), time.perf_counter()
         try:
             self.reference = make_reference(self.recipe, self.prepared, self.scorer, self._on_progress)
         except _NoLongerWaited:
@@ -142,6 +142,7 @@ class Loop:
         seed_everything(train.seed)
         if checkpoint is not None and not self.schedule.finished(self.state):
             load_optimizer(self.optimizer, checkpoint.path / OPTIMIZER)
+        self.emit("ready", prepare_seconds=time.perf_counter() - chosen)
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stands, with its best one if that is still whole."""

@@ -108,7 +108,7 @@ class _Trial:
             "seconds": seconds,
             **_per_pair([step["seconds"] / step["pairs"] for step in steps], spread=(0.0, 1.0)),
             "tokens_per_second": sum(step["tokens"] for step in steps) / seconds,
-            "prepare_seconds": min(map(_preparation, stories)),
+            "prepare_seconds": _preparation(stories),
             "prepare_pairs": start["plan"]["num_rows"],
             "peak_memory_bytes": max(_last(events, "stop")["peak_memory_bytes"] for events in stories),
             "parameters_held": _held(start["parameters"], self.mode),
@@ -116,10 +116,13 @@ class _Trial:
         }
 
 
-def _preparation(events: Sequence[Row]) -> float:
-    """Seconds between the choice of a scorer and the first step: what a reference scored ahead takes."""
-    first = next(event for event in events if event["event"] == "step")
-    return max(0.0, float(first["time"] - first["seconds"] - _last(events, "scorer")["time"]))
+def _preparation(stories: Sequence[Sequence[Row]]) -> float | None:
+    """Seconds from the choice of a scorer until a trial is ready to step: what a reference scored ahead takes.
+
+    The shorter of two; None of trials that were made before runs said so.
+    """
+    told = [event["prepare_seconds"] for events in stories for event in events if event["event"] == "ready"]
+    return min(told, default=None)
 
 
 def _last(events: Sequence[Row], kind: str) -> Row:
