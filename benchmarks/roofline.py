@@ -24,7 +24,7 @@ from benchmarks.saved import save_result
 from simpo.data.batches import micro_batches_of_tokens
 from simpo.model.work import matmul_peak, work_of
 from simpo.train.accelerator import make_accelerator, matmul_precision, run_scorer
-from simpo.train.allocator import keep_freed_memory
+from simpo.train.allocator import keeping_freed_memory
 from simpo.train.budget import find_budget, free_bytes
 from simpo.train.optimizer import make_optimizer
 from simpo.train.prepare import attach_adapter, prepare
@@ -59,7 +59,6 @@ def step_of(row: BenchRow, model: Path, pairs: int, scratch: Path) -> tuple[Call
     accelerator = make_accelerator(recipe, prepared.policy.device)
     choice = run_scorer(recipe, accelerator, policy, prepared.train, gradients=False)
     policy.train()
-    keep_freed_memory()
     optimizer = make_optimizer(policy, recipe.train)
     budget = find_budget(policy, optimizer, choice, prepared.train, free_bytes(prepared.policy.device))
     batches = list(micro_batches_of_tokens(prepared.train, budget.tokens, choice.tokens))
@@ -91,7 +90,7 @@ def shares(step: Callable[[], Any]) -> dict[str, float]:
 
 def measure(row: BenchRow, model: Path, pairs: int, repeats: int) -> dict[str, Any]:
     """One row: seconds of a step, the work in it, the fraction of the peak, and the shares."""
-    with tempfile.TemporaryDirectory(prefix="simpo-roofline-") as folder:
+    with tempfile.TemporaryDirectory(prefix="simpo-roofline-") as folder, keeping_freed_memory():
         step, policy, groups = step_of(row, model, pairs, Path(folder))
         step()
         step()

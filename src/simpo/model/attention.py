@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-from simpo.model.pack import Block, CannotShare, Layout
+from simpo.model.pack import Block, CannotShare, Layout, round_up
 from simpo.model.tiles import tiled_attention
 
 NAME = "simpo_shared"
@@ -61,12 +61,18 @@ class PackMask:
         self._masks: dict[object, Tensor | None] = {}  # worked out once, for all layers of the forward
 
     def hidden(self, index: int, like: Tensor) -> Tensor:
-        """[L, L] for a block, to be added to logits: 0 where a token sees another, in prefix and branch, else -inf."""
-        key = ("hidden", index, like.dtype)
+        """[S, S] for a block, to be added to logits: 0 where a token sees another, in prefix and branch, else -inf.
+
+        like: [H, S, D], S the block's length or more: what is beyond it sees everything and is seen by nobody in it.
+        """
+        size = like.shape[1]
+        key = ("hidden", index, size, like.dtype)
         found = self._masks.get(key)
         if found is None:
-            found = torch.zeros(self.layout.blocks[index].length, dtype=like.dtype, device=like.device)
-            found = torch.where(self.block(index, like.device), found, float("-inf"))
+            length = self.layout.blocks[index].length
+            found = torch.zeros(size, size, dtype=like.dtype, device=like.device)
+            found[:length, length:] = float("-inf")
+            found[:length, :length].masked_fill_(~self.block(index, like.device), float("-inf"))
             self._masks[key] = found
         return found
 
@@ -200,23 +206,24 @@ def shared_attention(
             )
         return _unpacked(module, query * scale, key, value, attention_mask, dropout, softcap, s_aux), None
     _refuse_what_a_pack_lacks(module, dropout, kwargs)
-    blocks = attention_mask.layout.blocks
-    lengths = [block.length for block in blocks]
+    blocks, fill = attention_mask.layout.blocks, attention_mask.layout.fill
+    lengths = [*(block.length for block in blocks), fill]
     # One split, not a slice for each block: its backward is one concatenation.
-    by_block = zip(
-        *(torch.split(tensor[0], lengths, dim=1) for tensor in (query * scale, key, value)), strict=True
+    by_block = list(
+        zip(*(torch.split(tensor[0], lengths, dim=1) for tensor in (query * scale, key, value)), strict=True)
     )
     parts = []
-    for index, (queries, keys, values) in enumerate(by_block):
+    for index, (queries, keys, values) in enumerate(by_block[:-1]):
         if blocks[index].length <= DENSE_TOKENS:
-            hidden = attention_mask.hidden(index, queries)
-            parts.append(_dense(queries, keys, values, hidden, softcap, s_aux))
+            parts.append(_dense(queries, keys, values, attention_mask, index, softcap, s_aux))
         elif queries.device.type == "cpu" or softcap is not None or s_aux is not None:
             parts.append(
                 tiled_attention(queries, keys, values, attention_mask, blocks[index], softcap, s_aux)
             )
         else:
             parts.append(_by_branch(queries, keys, values, blocks[index], attention_mask))
+    if fill:
+        parts.append(value.new_zeros(query.shape[1], fill, value.shape[3]).to(parts[0].dtype))
     return torch.cat([part.transpose(0, 1) for part in parts]).unsqueeze(0), None
 
 
@@ -236,7 +243,8 @@ def _dense(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
-    hidden: Tensor,
+    mask: PackMask,
+    index: int,
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
@@ -245,10 +253,15 @@ def _dense(
     Query heads that share a key head are stacked as more queries, so that no key is copied.
     """
     heads, length, width = queries.shape
+    size = length
+    if queries.device.type == "cpu":  # few shapes: see SHAPE_STEP
+        size = round_up(length)
+        queries, keys, values = (F.pad(part, (0, 0, 0, size - length)) for part in (queries, keys, values))
     logits = queries.reshape(keys.shape[0], -1, width) @ keys.transpose(-1, -2)
-    weights = _softmax(_capped(logits, softcap).view(heads, length, length) + hidden, sinks)
-    weights = weights.to(values.dtype).view(keys.shape[0], -1, length)
-    return (weights @ values).view(heads, length, -1)
+    hidden = mask.hidden(index, queries)
+    weights = _softmax(_capped(logits, softcap).view(heads, size, size) + hidden, sinks)
+    weights = weights.to(values.dtype).view(keys.shape[0], -1, size)
+    return (weights @ values).view(heads, size, -1)[:, :length]
 
 
 def _capped(logits: Tensor, softcap: float | None) -> Tensor:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from simpo.model.pack import CannotShare
+from simpo.model.pack import SHAPE_STEP, CannotShare, round_up
 
 # Logits worked on at once: 32 MiB in float32, which a last-level cache may hold.
 CHUNK_LOGITS = 2**23
@@ -89,11 +90,25 @@ def picked_logps(
         frozen = not weight.requires_grad and (bias is None or not bias.requires_grad)
         if frozen and hidden.requires_grad and torch.is_grad_enabled():
             # A row of its own for every pick, so that what a pick says of its row can wait for the pick's gradient.
-            arguments = hidden[pick_row], weight, bias, targets, shape, chunk_logits
-            ready: Tensor = _FrozenHead.apply(*arguments)  # type: ignore[no-untyped-call]
-            return ready
-        logps: Tensor = _PickedLogps.apply(hidden, weight, bias, pick_row, targets, shape, chunk_logits)  # type: ignore[no-untyped-call]
+            rows, picked = _filled(hidden[pick_row]), _filled(targets)
+            ready: Tensor = _FrozenHead.apply(rows, weight, bias, picked, shape, chunk_logits)  # type: ignore[no-untyped-call]
+            return ready[: len(targets)]
+        arguments = _filled(hidden), weight, bias, pick_row, targets, shape, chunk_logits
+        logps: Tensor = _PickedLogps.apply(*arguments)  # type: ignore[no-untyped-call]
         return logps
+
+
+def _filled(rows: Tensor) -> Tensor:
+    """On a CPU, zeros behind the rows up to one of few lengths (`SHAPE_STEP`)."""
+    if rows.device.type != "cpu":
+        return rows
+    return F.pad(rows, (*(0, 0) * (rows.dim() - 1), 0, round_up(len(rows)) - len(rows)))
+
+
+def _rows_of_chunk(chunk_logits: int, vocabulary: int) -> int:
+    """Rows whose logits fit: of few sizes where they are many."""
+    rows = max(1, chunk_logits // vocabulary)
+    return rows if rows < SHAPE_STEP else rows // SHAPE_STEP * SHAPE_STEP
 
 
 class _FrozenHead(torch.autograd.Function):
@@ -112,7 +127,7 @@ class _FrozenHead(torch.autograd.Function):
         cast = weight.to(hidden.dtype)
         logps = hidden.new_empty(len(hidden), dtype=_precise(hidden))
         slopes = torch.empty_like(hidden)
-        size = max(1, chunk_logits // len(weight))
+        size = _rows_of_chunk(chunk_logits, len(weight))
         for start in range(0, len(hidden), size):
             rows = slice(start, start + size)
             picked = targets[rows, None]
@@ -172,7 +187,7 @@ class _PickedLogps(torch.autograd.Function):
         grad_weight: Tensor | None = None
         grad_bias = torch.zeros_like(bias, dtype=normaliser.dtype) if want_bias else None
         kept, ctx.products = ctx.products, None  # given up to the first backward, which writes over it
-        size = max(1, KEPT_CHUNKS * ctx.chunk_logits // len(weight))
+        size = _rows_of_chunk(KEPT_CHUNKS * ctx.chunk_logits, len(weight))
         for start in range(0, len(hidden), size):
             rows = slice(start, min(start + size, len(hidden)))
             products = hidden[rows] @ cast.T if kept is None else kept
@@ -223,7 +238,7 @@ def _precise(tensor: Tensor) -> torch.dtype:
 
 def _chunks(rows: slice, vocabulary: int, pick_row: Tensor, chunk_logits: int) -> list[Chunk]:
     """Runs of rows whose logits fit the chunk, each with the run of picks that belongs to it."""
-    size = max(1, chunk_logits // vocabulary)
+    size = _rows_of_chunk(chunk_logits, vocabulary)
     edges = [*range(rows.start, rows.stop, size), rows.stop]
     bounds = torch.searchsorted(pick_row, torch.tensor(edges, device=pick_row.device)).tolist()
     return [(slice(edges[i], edges[i + 1]), slice(bounds[i], bounds[i + 1])) for i in range(len(edges) - 1)]

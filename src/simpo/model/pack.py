@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from simpo.records import TokenGroup
+
+# On a CPU oneDNN compiles a kernel for every shape of product, 0.6 MB each, and keeps a thousand of them. Rows and
+# tiles of attention of any length use all of these up within a few steps, and are then compiled anew for ever. Filled
+# up to multiples of this, a run has a few hundred shapes.
+SHAPE_STEP = 32
 
 
 class CannotShare(Exception):
@@ -31,13 +37,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Who may attend to whom in one packed row: the blocks tile it, and no block sees another."""
+    """Who may attend to whom in one packed row: the blocks tile it, and no block sees another.
+
+    fill: tokens after the last block that nobody sees or reads.
+    """
 
     blocks: tuple[Block, ...]
+    fill: int = 0
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the row."""
+        """Tokens of the row that belong to a block."""
         return sum(block.length for block in self.blocks)
 
 
@@ -93,6 +103,22 @@ def pack_groups(groups: Sequence[TokenGroup], device: torch.device) -> Pack:
         blocks.append(block)
         place += block.length
     return _as_pack(ids, positions, sources, targets, Layout(tuple(blocks)), device)
+
+
+def filled(pack: Pack) -> Pack:
+    """The pack with as many tokens behind it as make its row one of few lengths."""
+    fill = round_up(pack.layout.num_tokens) - pack.layout.num_tokens
+    return replace(
+        pack,
+        input_ids=F.pad(pack.input_ids, (0, fill)),
+        position_ids=F.pad(pack.position_ids, (0, fill)),
+        layout=Layout(pack.layout.blocks, fill),
+    )
+
+
+def round_up(length: int, step: int = SHAPE_STEP) -> int:
+    """The next multiple of `step`."""
+    return -(-length // step) * step
 
 
 def common_prefix(sequences: Sequence[np.ndarray[tuple[int], np.dtype[np.int32]]]) -> int:

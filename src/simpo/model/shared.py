@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from simpo.core.logps import SequenceLogps
 from simpo.model.attention import attending
 from simpo.model.head import LogitShape, picked_logps
-from simpo.model.pack import CannotShare, Pack, pack_groups
+from simpo.model.pack import CannotShare, Pack, filled, pack_groups
 from simpo.records import TokenGroup
 
 # What each model served was found to do to its logits; asked once, since reading the answer stalls a GPU.
@@ -35,6 +35,8 @@ def shared_score(model: Any, groups: Sequence[TokenGroup]) -> SequenceLogps:
     head = base.get_output_embeddings()
     if base not in _shapes:
         _refuse_what_cannot_share(base, head)
+    if pack.input_ids.device.type == "cpu":
+        pack = filled(pack)
     hidden = _hidden_rows(model, base, head, pack)
     logps = picked_logps(hidden, head.weight, head.bias, pack.pick_row, pack.targets, _shapes[base])
     total = logps.new_zeros(pack.num_completions).index_add(0, pack.owner, logps)

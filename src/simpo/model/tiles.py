@@ -12,9 +12,10 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from simpo.model.pack import Block
+from simpo.model.pack import Block, round_up
 
 # Queries of a tile. Fewer spare more of the keys that causality hides; more make faster products. Measured on two
 # cores, forward and backward of 9 heads: 256 is best in bfloat16 from 40 + 2 x 200 tokens to 2000 + 2 x 400.
@@ -39,6 +40,8 @@ class Tile:
     """Queries [start, end) of the block, of a run (its prefix or a branch) that begins at `run`.
 
     They see `prefix` tokens from the block's beginning (0 where they are the prefix) and their run up to themselves.
+    `rows` and `columns`: queries and keys of the tile's products, of few sizes; beyond the tile's own they are zeros or
+    hidden.
     """
 
     start: int
@@ -53,8 +56,18 @@ class Tile:
 
     @property
     def keys(self) -> int:
-        """Keys that the tile's products take, also the position after its last query."""
+        """Keys that the last query sees, also the position after it."""
         return self.prefix + self.end - self.run
+
+    @property
+    def rows(self) -> int:
+        """Queries that the tile's products take."""
+        return round_up(self.size)
+
+    @property
+    def columns(self) -> int:
+        """Keys that they take: no query is without the one at its own position."""
+        return round_up(self.keys - self.size + self.rows)
 
 
 def tiles_of(block: Block, size: int) -> list[list[Tile]]:
@@ -95,11 +108,11 @@ class _TiledAttention(torch.autograd.Function):
             run_keys, run_values = _seen(keys, tiles), _seen(values, tiles)
             for tile in tiles:
                 logits = _logits(
-                    _stacked(queries, tile, len(keys)), run_keys[:, : tile.keys], tile, sees, softcap
+                    _stacked(queries, tile, len(keys)), run_keys[:, : tile.columns], tile, sees, softcap
                 )
                 weights, _ = _weights(logits, sinks, len(queries))
-                found = weights.to(values.dtype) @ run_values[:, : tile.keys]
-                out[:, tile.start : tile.end] = found.view(len(queries), -1, values.shape[2])
+                found = weights.to(values.dtype) @ run_values[:, : tile.columns]
+                out[:, tile.start : tile.end] = _unstacked(found, tile, len(queries))
         ctx.save_for_backward(queries, keys, values, sinks)
         ctx.sees, ctx.block, ctx.softcap = sees, block, softcap
         return out
@@ -120,7 +133,7 @@ class _TiledAttention(torch.autograd.Function):
             run_keys, run_values = _seen(keys, tiles), _seen(values, tiles)
             for tile in tiles:
                 asked, asked_grad = _stacked(queries, tile, groups), _stacked(grad, tile, groups)
-                seen_keys, seen_values = run_keys[:, : tile.keys], run_values[:, : tile.keys]
+                seen_keys, seen_values = run_keys[:, : tile.columns], run_values[:, : tile.columns]
                 logits = _logits(asked, seen_keys, tile, ctx.sees, ctx.softcap)
                 weights, sunk = _weights(logits, sinks, heads)
                 grad_weights = asked_grad @ seen_values.transpose(-1, -2)
@@ -133,7 +146,7 @@ class _TiledAttention(torch.autograd.Function):
                 if ctx.softcap is not None:
                     step.mul_(1 - (logits / ctx.softcap).nan_to_num(0.0, 0.0, 0.0) ** 2)
                 step = step.to(keys.dtype)
-                grad_queries[:, tile.start : tile.end] = (step @ seen_keys).view(heads, -1, queries.shape[2])
+                grad_queries[:, tile.start : tile.end] = _unstacked(step @ seen_keys, tile, heads)
                 _give(grad_keys, tile, step.transpose(-1, -2) @ asked)
                 _give(grad_values, tile, weights.to(values.dtype).transpose(-1, -2) @ asked_grad)
         return (
@@ -143,20 +156,29 @@ class _TiledAttention(torch.autograd.Function):
 
 
 def _seen(tensor: Tensor, tiles: list[Tile]) -> Tensor:
-    """[G, K, D]: the prefix and the whole run, side by side."""
-    run = tensor[:, tiles[0].run : tiles[-1].end]
-    return torch.cat([tensor[:, : tiles[0].prefix], run], dim=1) if tiles[0].prefix else run
+    """[G, K, D]: the prefix and the whole run, side by side, then zeros, for the products of all tiles of the run."""
+    prefix, run = tensor[:, : tiles[0].prefix], tensor[:, tiles[0].run : tiles[-1].end]
+    beyond = max(tile.columns for tile in tiles) - tiles[-1].keys
+    return torch.cat([prefix, run, tensor.new_zeros(len(tensor), beyond, tensor.shape[2])], dim=1)
 
 
 def _give(total: Tensor, tile: Tile, step: Tensor) -> None:
     """Add [G, K, D] to the places of the tile's keys."""
     total[:, : tile.prefix] += step[:, : tile.prefix]
-    total[:, tile.run : tile.end] += step[:, tile.prefix :]
+    total[:, tile.run : tile.end] += step[:, tile.prefix : tile.keys]
 
 
 def _stacked(tensor: Tensor, tile: Tile, groups: int) -> Tensor:
     """[G, H / G * Q, D]: heads that share a key head as more queries, so that no key is copied."""
-    return tensor[:, tile.start : tile.end].reshape(groups, -1, tensor.shape[2])
+    asked = tensor[:, tile.start : tile.end]
+    if tile.rows > tile.size:
+        asked = F.pad(asked, (0, 0, 0, tile.rows - tile.size))
+    return asked.reshape(groups, -1, tensor.shape[2])
+
+
+def _unstacked(found: Tensor, tile: Tile, heads: int) -> Tensor:
+    """[H, q, D] of the tile's own queries."""
+    return found.view(heads, tile.rows, -1)[:, : tile.size]
 
 
 def _logits(asked: Tensor, keys: Tensor, tile: Tile, sees: Visibility, softcap: float | None) -> Tensor:
@@ -165,9 +187,10 @@ def _logits(asked: Tensor, keys: Tensor, tile: Tile, sees: Visibility, softcap: 
     if softcap is not None:
         logits = logits.div_(softcap).tanh_().mul_(softcap)
     # Causality alone hides nothing before the tile's own keys.
-    first = tile.keys - tile.size if sees.causal else 0
-    hidden = sees.tile(range(tile.keys - tile.size, tile.keys), range(first, tile.keys), logits)
-    logits.view(len(logits), -1, tile.size, tile.keys)[..., first:] += hidden
+    position = tile.keys - tile.size
+    first = position if sees.causal else 0
+    hidden = sees.tile(range(position, position + tile.rows), range(first, tile.columns), logits)
+    logits.view(len(logits), -1, tile.rows, tile.columns)[..., first:] += hidden
     return logits
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from simpo.runs.machine import peak_memory_bytes, reset_peak_memory
 from simpo.runs.ranks import LostRank, current
 from simpo.train.accelerator import make_accelerator, run_scorer
 from simpo.train.advice import collapsed, first_knobs
-from simpo.train.allocator import keep_freed_memory
+from simpo.train.allocator import give_back_freed_memory
 from simpo.train.balance import Cost, Cut, divide, flops
 from simpo.train.cut import choose_cut
 from simpo.train.feedback import feedback_rates
@@ -134,8 +134,7 @@ class Loop:
             shard_models(policy, self.reference, self.ranks)
         self.optimizer = make_optimizer(policy.model, train)
         reserve(self.optimizer)
-        if policy.device.type == "cpu":
-            keep_freed_memory()
+        give_back_freed_memory()
         if not sharded:
             self.cut = self._choose_cut(choice, self.optimizer)
         self.cost = flops(policy.model, choice.tokens)
@@ -280,11 +279,19 @@ class Loop:
         """Before the first step the policy is its reference: what parts them is rounding, and every pair is a tie."""
         return {"margin": 0.0, "accuracy": 0.5} if self.reference and not self.state.step else {}
 
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Let go of what only a step needs: its memory serves what is done in the block, and the other way round."""
+        self.optimizer.zero_grad(set_to_none=True)
+        give_back_freed_memory()
+        yield
+        give_back_freed_memory()
+
     def _validate(self) -> dict[str, float | None]:
-        self.optimizer.zero_grad(set_to_none=True)  # on a GPU their memory is the evaluation's meanwhile
         size = self.recipe.evaluate.batch_size
         tell = partial(self._on_progress, "evaluating")
-        return validation_figures(self.prepared, self.scorer, self.reference, size, tell) | self._known()
+        with self._room():
+            return validation_figures(self.prepared, self.scorer, self.reference, size, tell) | self._known()
 
     def _look_if_due(self) -> bool:
         """Let the guard look between two evaluations, and before a save; False when the user asked to stop."""
@@ -303,15 +310,9 @@ class Loop:
     def _look(self, why: str, figures: dict[str, float | None] | None) -> Look | None:
         if self.guard is None:
             return None
-        self.optimizer.zero_grad(set_to_none=True)
-        state = self.state
-        look, state.guard = self.guard.look(
-            state.guard,
-            state.step,
-            why,
-            figures,
-            lambda done, total: self._on_progress("writing", done, total),
-        )
+        state, tell = self.state, partial(self._on_progress, "writing")
+        with self._room():
+            look, state.guard = self.guard.look(state.guard, state.step, why, figures, tell)
         return look
 
     def _tell(self, look: Look) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from simpo.runs.folder import RunFolder, write_json
 from simpo.runs.lineage import first_lineage
 from simpo.runs.ranks import Ranks, current, join, peers
 from simpo.train.accelerator import matmul_precision, require_machine
+from simpo.train.allocator import keeping_freed_memory
 from simpo.train.loop import Listener, Loop
 from simpo.train.prepare import Prepared, Progress, prepare, seed_everything
 from simpo.train.signals import stop_on_signals
@@ -142,8 +143,9 @@ def _run(
             before(run, prepared)
         loop = Loop(run, recipe, prepared, stop, tracker, listen, progress)
         stop.patient = True  # from here on there is a step to wait for and a state to save
+        on_cpu = prepared.policy.device.type == "cpu"
         try:
-            with peers():
+            with peers(), keeping_freed_memory() if on_cpu else nullcontext():
                 loop.begin(checkpoint, notes)
                 loop.run_to_end()
         except RunFailed as failure:
