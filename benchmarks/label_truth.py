@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -123,7 +124,7 @@ def measure(
     sample = PairSample()
     for number, pair in enumerate(pairs):
         sample.see(number, pair)
-    judged = judge(sample, None if model is None else model_scorer(model))
+    judged = judge(sample, None if model is None else model_scorer(model, progress=_tell))
     found = suspicion(judged.scores, sample.kept, sample.prompts)
     # The score parts labels whose chance is the same.
     ranks = np.lexsort((-judged.scores, found.wrong)).argsort().astype(np.float64)
@@ -153,6 +154,11 @@ def measure(
         wrong=None if wrong is None or not count else _share(int(wrong[likely].sum()), count),
         wrong_share=None if wrong is None else float(wrong.mean()),
     )
+
+
+def _tell(done: int, total: int) -> None:
+    end = "\n" if done == total else "\r"
+    print(f"scored by the model: {done} of {total} pairs", end=end, file=sys.stderr, flush=True)
 
 
 def _pairs(path: Path) -> list[Pair]:

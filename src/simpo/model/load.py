@@ -134,6 +134,8 @@ def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, se
     """
     from peft import LoraConfig, get_peft_model
 
+    from simpo.model.adapted import fuse_adapters
+
     torch.manual_seed(seed)
     config = LoraConfig(
         r=adapter.r,
@@ -151,6 +153,8 @@ def add_adapter(policy: Policy, adapter: AdapterRecipe, *, base_folder: Path, se
         raise RecipeError(
             f"adapter.target {adapter.target!r}: {error}", fix="set adapter.target: all-linear"
         ) from None
+    if adapter.fused:
+        fuse_adapters(policy.model)
     # Set now and not in the config before, where peft takes it for a mistake and warns.
     # Only now: peft puts the folder that the weights were read from, which after a merge is not the whole model.
     policy.model.peft_config["default"].base_model_name_or_path = str(base_folder)

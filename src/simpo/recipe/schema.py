@@ -49,6 +49,9 @@ class AdapterRecipe(Section):
     target: str | list[str] = Field(
         "all-linear", description="Modules to adapt: all-linear, or a list of names."
     )
+    fused: bool = Field(
+        True, description="Work out an adapted layer as one function; false leaves every layer to peft."
+    )
 
 
 class DataRecipe(Section):
