@@ -35,9 +35,16 @@ class Variant:
     checkpointing: bool = False
 
 
+LORA: dict[str, Any] = {"weights": "lora", "precision": "pure", "rounding": "master"}
+OF_ADAPTERS = "fused adapter"
+
 VARIANTS = (
     Variant("all ideas: bf16 autocast, shared prefix, tiles, kept logits, kept memory, cut by tokens", {}),
-    *(Variant(f"without {idea}: {what}", {"without": (idea,)}) for idea, what in IDEAS.items()),
+    *(
+        Variant(f"without {idea}: {what}", {"without": (idea,)})
+        for idea, what in IDEAS.items()
+        if idea != OF_ADAPTERS
+    ),
     Variant("without all of them", {"without": tuple(IDEAS)}, 1),
     Variant("one pair at a time instead of a budget of tokens", {}, 1),
     Variant("activations recomputed (gradient checkpointing)", {}, checkpointing=True),
@@ -45,7 +52,8 @@ VARIANTS = (
     Variant("bfloat16 weights, rounded at random", {"precision": "pure", "rounding": "stochastic"}),
     Variant("float32 tensors, bfloat16 products", {"precision": "bf16_matmul"}),
     Variant("float32", {"precision": "float32"}),
-    Variant("LoRA 16, bfloat16 weights", {"weights": "lora", "precision": "pure", "rounding": "master"}),
+    Variant("LoRA 16, bfloat16 weights", LORA),
+    Variant(f"LoRA 16 without {OF_ADAPTERS}: {IDEAS[OF_ADAPTERS]}", LORA | {"without": (OF_ADAPTERS,)}),
 )
 
 

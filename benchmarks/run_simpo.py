@@ -22,7 +22,7 @@ from benchmarks.child import (
     claim_stdout,
 )
 from simpo.errors import RunFailed
-from simpo.model import attention, head
+from simpo.model import attention, head, pack
 from simpo.recipe import LoadedRecipe, Recipe
 from simpo.runs.folder import RunFolder
 from simpo.train.allocator import SWITCH
@@ -34,16 +34,20 @@ IDEAS = {
     "sharing": "the plain scorer: chosen and rejected padded, each with its own copy of the prompt",
     "tiles": "attention over whole blocks at once, weights kept for the backward",
     "kept logits": "logits of the head computed again in the backward, chunk by chunk",
+    "few shapes": "rows and tiles as long as they are: a compiled product for each length",
+    "fused adapter": "an adapted layer as peft works it out, pass by pass",
     "kept memory": "glibc's own settings: large buffers go back to the system after each use",
 }
 
 
 def leave_out(ideas: tuple[str, ...]) -> None:
-    """Switch ideas off in this process; "sharing" is a setting of the recipe."""
+    """Switch ideas off in this process; "sharing" and "fused adapter" are settings of the recipe."""
     if "tiles" in ideas:
         attention.DENSE_TOKENS = 2**62
     if "kept logits" in ideas:
         head.KEPT_CHUNKS = 1
+    if "few shapes" in ideas:
+        pack.SHAPE_STEP = 1
     if "kept memory" in ideas:
         os.environ[SWITCH] = "0"
 
@@ -71,7 +75,12 @@ def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
                 "dtype": "bfloat16" if job.precision == "pure" else "float32",
                 **way.get("model", {}),
             },
-            "adapter": {"type": "lora", "r": ADAPTER_R, "alpha": ADAPTER_ALPHA}
+            "adapter": {
+                "type": "lora",
+                "r": ADAPTER_R,
+                "alpha": ADAPTER_ALPHA,
+                "fused": "fused adapter" not in job.without,
+            }
             if job.weights in ("lora", "qlora")
             else {},
             "data": {"train": job.pairs, "validation_fraction": 0, "max_length": MAX_LENGTH},

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from simpo.model.pack import SHAPE_STEP, CannotShare, round_up
+from simpo.model.pack import CannotShare, round_down, round_up
 
 # Logits worked on at once: 32 MiB in float32, which a last-level cache may hold.
 CHUNK_LOGITS = 2**23
@@ -107,8 +107,7 @@ def _filled(rows: Tensor) -> Tensor:
 
 def _rows_of_chunk(chunk_logits: int, vocabulary: int) -> int:
     """Rows whose logits fit: of few sizes where they are many."""
-    rows = max(1, chunk_logits // vocabulary)
-    return rows if rows < SHAPE_STEP else rows // SHAPE_STEP * SHAPE_STEP
+    return round_down(max(1, chunk_logits // vocabulary))
 
 
 class _FrozenHead(torch.autograd.Function):

@@ -116,9 +116,14 @@ def filled(pack: Pack) -> Pack:
     )
 
 
-def round_up(length: int, step: int = SHAPE_STEP) -> int:
-    """The next multiple of `step`."""
-    return -(-length // step) * step
+def round_up(length: int) -> int:
+    """The next multiple of `SHAPE_STEP`."""
+    return -(-length // SHAPE_STEP) * SHAPE_STEP
+
+
+def round_down(length: int) -> int:
+    """The multiple of `SHAPE_STEP` before it; a length that is less stays."""
+    return length // SHAPE_STEP * SHAPE_STEP or length
 
 
 def common_prefix(sequences: Sequence[np.ndarray[tuple[int], np.dtype[np.int32]]]) -> int:
