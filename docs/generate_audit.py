@@ -71,10 +71,13 @@ suspected, and two of five suspected ones are not planted (many of these are an 
 | Harbor, seed 1 | 5.1 % of 10,692 | 0.920 (0.905 to 0.936) | 0.745 | 70 % | 49 % | 4.0 % (3.0 to 5.0) |
 | Harbor, seed 2 | 5.1 % of 10,692 | 0.915 (0.898 to 0.931) | 0.737 | 74 % | 49 % | 4.8 % (3.8 to 5.5) |
 | UltraFeedback, a study's flips | 19.9 % of 764 | 0.614 (0.562 to 0.666) | 0.579 | 32 % | 34 % | not counted |
+| the same, `--model` SmolLM2-135M | 19.9 % of 764 | 0.623 (0.571 to 0.675) | 0.579 | 34 % | 33 % | not counted |
 
-The last line is what to expect of a small and varied set: better than chance (of 100 drawn blindly 20 are turned), too
-weak to name a number, and the finding says so. Harbor's replies repeat themselves, which helps; so does size. Read the
-ranked list; do not drop it.
+The last lines are what to expect of a small and varied set: better than chance (of 100 drawn blindly 20 are turned),
+too weak to name a number, and the finding says so. Harbor's replies repeat themselves, which helps; so does size.
+Read the ranked list; do not drop it. A model's own log-probabilities are as good as the model: this one ranks no
+better than chance by itself (0.510, 0.459 to 0.562) and adds next to nothing, in 12 minutes on two shared cores. Ask
+one that can tell the replies apart.
 
 ## Cost
 

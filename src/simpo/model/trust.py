@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -121,8 +121,10 @@ def compare(
     model.eval()
     try:
         watched = _sample_parameters(model) if gradients else []
-        expected, expected_gradients = _score_with_gradients(model, groups, plain, watched)
-        actual, actual_gradients = _score_with_gradients(model, groups, shared, watched)
+        # The plain one takes a sequence at a time: all of them at once would be more than any step of the run takes.
+        alone = [[replace(group, completions=(each,))] for group in groups for each in group.completions]
+        expected, expected_gradients = _score_with_gradients(model, alone, plain, watched)
+        actual, actual_gradients = _score_with_gradients(model, [groups], shared, watched)
     finally:
         model.train(training)
     value_error = float((expected - actual).abs().max())
@@ -174,17 +176,21 @@ def _sample_parameters(model: Any) -> list[Tensor]:
 
 
 def _score_with_gradients(
-    model: Any, groups: Sequence[TokenGroup], scorer: Scorer, watched: Sequence[Tensor]
+    model: Any, batches: Sequence[Sequence[TokenGroup]], scorer: Scorer, watched: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """Mean log-probabilities [N], and the gradients of a sum that weighs each completion differently."""
-    with torch.set_grad_enabled(bool(watched)):
-        means = scorer(model, groups).mean
-        if not watched:
-            return means.detach().float(), []
-        weights = torch.linspace(1.0, -0.5, len(means), device=means.device)
-        found = torch.autograd.grad((means * weights).sum(), list(watched), allow_unused=True)
-    zeros = [
-        torch.zeros_like(parameter) if grad is None else grad
-        for parameter, grad in zip(watched, found, strict=True)
-    ]
-    return means.detach().float(), [gradient.float() for gradient in zeros]
+    count = sum(len(group.completions) for groups in batches for group in groups)
+    weights = torch.linspace(1.0, -0.5, count, device=next(model.parameters()).device)
+    gradients = [torch.zeros_like(parameter, dtype=torch.float32) for parameter in watched]
+    means: list[Tensor] = []
+    for groups in batches:
+        with torch.set_grad_enabled(bool(watched)):
+            found = scorer(model, groups).mean
+            share, weights = weights[: len(found)], weights[len(found) :]
+            if watched:
+                steps = torch.autograd.grad((found * share).sum(), list(watched), allow_unused=True)
+                for total, step in zip(gradients, steps, strict=True):
+                    if step is not None:
+                        total += step
+        means.append(found.detach().float())
+    return torch.cat(means), gradients
