@@ -89,6 +89,13 @@ def splits_of(version: Version, key: str = "id") -> dict[str, str]:
     return found
 
 
+def file_of(version: Version, split: Any) -> Path:
+    """The file that holds a split of a version, which must have one."""
+    path = version.file(split)
+    assert path is not None, f"{version.path} has no rows of {split}"
+    return path
+
+
 def rows_of(version: Version, split: Any) -> list[dict[str, Any]]:
     """The rows of a split as they stand in its file."""
     path = version.file(split)

@@ -20,7 +20,7 @@ from simpo.data.read import read_rows
 from simpo.data.version import check_version
 from simpo.errors import DataError
 from simpo.records import Dataset, Pair
-from tests.build.made import built, listed_repairs, pair, pairs, rows_of, splits_of, write_rows
+from tests.build.made import built, file_of, listed_repairs, pair, pairs, rows_of, splits_of, write_rows
 
 BROKEN = [
     "not json",
@@ -52,9 +52,7 @@ def test_every_pair_is_in_one_split_with_its_texts_columns_and_origin(many: Path
     manifest = version.manifest
     assert manifest.splits["train"].rows > manifest.splits["validation"].rows > 0
     for split, part in manifest.splits.items():
-        path = version.file(split)
-        assert path is not None
-        again = read_rows(path)
+        again = read_rows(file_of(version, split))
         assert again.hash == part.hash and again.format == "simpo_version"
         assert {row.extra["ticket"] for row in again.rows} <= set(range(400))
     assert check_version(version) == []

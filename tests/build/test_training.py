@@ -15,7 +15,7 @@ from simpo.release.export import export_run
 from simpo.report.build import build_report
 from simpo.runs.folder import read_json
 from simpo.study.align import align
-from tests.build.made import built, rows_of, write_rows
+from tests.build.made import built, file_of, rows_of, write_rows
 
 WORDS = ("parcel", "invoice", "refund", "account", "voucher", "delivery", "plan", "code", "address", "order")
 
@@ -89,8 +89,7 @@ def test_a_version_that_was_touched_is_not_trained_on(
     spoilt = built(
         tmp_path / "w", tmp_path / "rows.jsonl", write="jsonl", split__test=0.2, split__group="exact"
     )
-    path = spoilt.file("test")
-    assert path is not None
+    path = file_of(spoilt, "test")
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="chosen and rejected were swapped") as caught:
         align(recipe(tmp_path, tiny_model_dir, {"train": str(spoilt.path)}))

@@ -323,7 +323,8 @@ def test_a_prompt_in_another_column_is_never_guessed_from_the_replies(beside: st
 def test_the_prompt_of_a_pair_is_not_taken_for_a_conversation_to_imitate() -> None:
     row = {"messages": CHAT, "chosen": {"role": "assistant", "content": "a"}, "rejected": {}}
     assert recognise([row], "examples") is None
-    assert recognise([{**row, "prompt": "Hi"}], "examples") is not None
+    found = recognise([{**row, "prompt": "Hi"}], "examples")
+    assert (found and found.name) == "messages"
 
 
 def test_ratings_of_single_replies_are_not_taken_for_examples_to_imitate() -> None:

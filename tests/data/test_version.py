@@ -16,7 +16,7 @@ from simpo.data.manifest import content_hash
 from simpo.data.read import read_rows
 from simpo.data.version import Version, check_version, is_version, listed_ids, open_version, read_checked
 from simpo.errors import DataError
-from tests.build.made import built, pairs, rows_of, write_rows
+from tests.build.made import built, file_of, pairs, rows_of, write_rows
 
 Rows = list[dict[str, Any]]
 
@@ -37,8 +37,7 @@ def version(request: pytest.FixtureRequest, whole: dict[str, Version], tmp_path:
 
 def spoil(version: Version, change: Callable[[Rows], Any]) -> Path:
     """Change the rows of the training file and write it again."""
-    path = version.file("train")
-    assert path is not None
+    path = file_of(version, "train")
     rows = rows_of(version, "train")
     change(rows)
     if path.suffix == ".parquet":
@@ -132,8 +131,7 @@ def test_many_changed_rows_are_counted_and_not_all_listed(version: Version) -> N
 
 
 def test_missing_cut_and_edited_files_are_told_without_a_traceback(version: Version) -> None:
-    path = version.file("test")
-    assert path is not None
+    path = file_of(version, "test")
     path.write_bytes(path.read_bytes()[:-40])
     (version.path / "audit.json").unlink()
     (version.path / "README.md").write_text("mine")
@@ -204,8 +202,7 @@ def test_a_manifest_cannot_name_files_outside_its_folder(version: Version) -> No
 
 
 def test_a_split_is_read_with_the_hash_of_its_version(version: Version) -> None:
-    path = version.file("train")
-    assert path is not None
+    path = file_of(version, "train")
     dataset = read_checked(path)
     assert dataset.version == version.hash and dataset.hash == version.manifest.splits["train"].hash
     assert content_hash(row.id for row in dataset.rows) == dataset.hash
@@ -219,15 +216,13 @@ def test_a_split_that_was_touched_is_not_read_and_the_row_is_named(version: Vers
     assert caught.value.where == f"{path}:5"
     assert "is not what was built: chosen and rejected were swapped" in caught.value.message
     assert f"`simpo data verify {version.path}`" in str(caught.value.fix)
-    test = version.file("test")
-    assert test is not None and read_checked(test).version == version.hash  # the others are whole
+    assert read_checked(file_of(version, "test")).version == version.hash  # the others are whole
 
 
 def test_files_beside_a_version_and_of_two_versions_have_no_version(version: Version, tmp_path: Path) -> None:
     other = write_rows(version.path / "validation-2.jsonl", pairs(3))
     assert read_checked(other).version is None
-    path = version.file("train")
-    assert path is not None
+    path = file_of(version, "train")
     assert read_checked([str(path), str(other)]).version is None
 
 

@@ -213,7 +213,8 @@ def test_another_sweep_in_the_same_place_is_refused(url: str, tmp_path: Path) ->
     store.begin(load_sweep(written(tmp_path, {"method.beta": [2, 5]})))
     assert store.rows() == [], "of the first nothing had been tried"
     store.ensure(SETTINGS)
-    assert store.claim() is not None
+    claim = store.claim()
+    assert (claim and claim.name) == "beta-0"
     Store(url, "sweep").begin(load_sweep(written(tmp_path, {"method.beta": [2, 5]})))
     with pytest.raises(RecipeError, match="begun with another recipe or other ranges"):
         Store(url, "sweep").begin(load_sweep(written(tmp_path, {"method.beta": [2, 6]})))

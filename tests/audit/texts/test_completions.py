@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,21 +72,23 @@ def test_cut_completions_are_a_warning_where_the_chosen_side_is_cut_often_or_the
     )
 
 
+def phrase_of(match: re.Match[str] | None) -> str | None:
+    return None if match is None else match[0]
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "phrase"),
     [
-        "I'm sorry, but I can't help with that.",
-        "I\u2019m sorry, I cannot provide this.",
-        "As an AI language model, I have no opinion.",
-        "I apologize, but I am unable to assist you.",
-        "I am an AI and do not have a body.",
-        "Thank you. I won't write that for you.",
+        ("I'm sorry, but I can't help with that.", "I'm sorry, but I can't"),
+        ("I\u2019m sorry, I cannot provide this.", "I'm sorry, I cannot"),
+        ("As an AI language model, I have no opinion.", "As an AI"),
+        ("I apologize, but I am unable to assist you.", "I apologize, but I am unable to assist"),
+        ("I am an AI and do not have a body.", "I am an AI"),
+        ("Thank you. I won't write that for you.", "I won't write"),
     ],
 )
-def test_phrases_of_refusal_are_found_with_any_apostrophe(text: str) -> None:
-    match = refuses(text)
-    assert match is not None
-    assert match[0] in text.replace("\u2019", "'")
+def test_phrases_of_refusal_are_found_with_any_apostrophe(text: str, phrase: str) -> None:
+    assert phrase_of(refuses(text)) == phrase
 
 
 @pytest.mark.parametrize(
@@ -102,10 +106,17 @@ def test_being_sorry_and_what_others_cannot_do_is_no_refusal(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["Dear {{name}},", "Dear [Your Name],", "[Insert date here]", "<YOUR_NAME>", "Lorem ipsum dolor"]
+    ("text", "phrase"),
+    [
+        ("Dear {{name}},", "{{name}}"),
+        ("Dear [Your Name],", "[Your Name]"),
+        ("[Insert date here]", "[Insert date here]"),
+        ("<YOUR_NAME>", "<YOUR_NAME>"),
+        ("Lorem ipsum dolor", "Lorem ipsum"),
+    ],
 )
-def test_placeholders_are_found_outside_of_code_alone(text: str) -> None:
-    assert placeholder(text) is not None
+def test_placeholders_are_found_outside_of_code_alone(text: str, phrase: str) -> None:
+    assert phrase_of(placeholder(text)) == phrase
     assert placeholder(f"Use this:\n```\n{text}\n```") is None
     assert "placeholders" in found_by(Phrases(), pair(rejected=text))
 
