@@ -130,46 +130,53 @@ class Bench:
         chosen = self.options.choices.get(row.name)
         searched: list[Outcome] = []
         if chosen is None:
-            searched = [self._search("trl", row, picked)]
-            chosen = {"simpo": Setting(0), "trl": fastest(searched[0].measured)}
+            searched = self._search("trl", row, picked)
+            chosen = {"simpo": Setting(0), "trl": fastest([outcome.measured for outcome in searched])}
         alternations: list[Alternation] = []
         same: SameJob | None = None
         outcomes = list(searched)
         for number in range(self.options.alternations):
             pair: list[Measured] = []
             for side in ("simpo", "trl"):
-                job = self._job(side, row, picked, BATCH_SIZE, self.options.steps, (chosen[side],))
+                job = self._job(side, row, picked, BATCH_SIZE, self.options.steps, chosen[side])
                 outcomes.append(
                     self._run(side, job, f"{row.name} {side} {number + 1}/{self.options.alternations}")
                 )
-                pair.append(outcomes[-1].measured[0])
+                pair.append(outcomes[-1].measured)
             alternations.append((pair[0], pair[1]))
             if number == 0 and row.method != "simpo":
                 require_log_2(pair[0].first_loss, pair[1].first_loss)
             elif number == 0:
-                same = self.processes.compare(self._job("trl", row, picked, BATCH_SIZE, 1, ()), self.scratch)
+                same = self.processes.compare(
+                    self._job("trl", row, picked, BATCH_SIZE, 1, chosen["trl"]), self.scratch
+                )
                 require_same_job(same, pair[0].first_loss, pair[1].first_loss, row.precision)
         others = [outcome.others_cores for outcome in outcomes if outcome.others_cores is not None]
         return RowResult(
             row,
             picked.source,
             dict(chosen),
-            tuple(measured for outcome in searched for measured in outcome.measured),
+            tuple(outcome.measured for outcome in searched),
             tuple(alternations),
             same,
             max(others, default=None),
         )
 
-    def _search(self, side: str, row: BenchRow, picked: Picked) -> Outcome:
-        """Two steps of each setting in one process; only the second counts. Ours cuts by tokens and has none."""
-        with_checkpointing = not self.options.quick
-        settings = tuple(
+    def _search(self, side: str, row: BenchRow, picked: Picked) -> list[Outcome]:
+        """Two steps of each setting, each in a fresh process: what one leaves in memory would serve the next."""
+        settings = [
             Setting(size, checkpointing)
-            for checkpointing in ((False, True) if with_checkpointing else (False,))
+            for checkpointing in ((False,) if self.options.quick else (False, True))
             for size in MICRO_BATCH_SIZES
-        )
-        job = self._job(side, row, picked, SEARCH_BATCH_SIZE, 2, settings)
-        return self._run(side, job, f"{row.name} {side}: which of {len(settings)} settings is fastest")
+        ]
+        return [
+            self._run(
+                side,
+                self._job(side, row, picked, SEARCH_BATCH_SIZE, 2, setting),
+                f"{row.name} {side}: setting {number} of {len(settings)}",
+            )
+            for number, setting in enumerate(settings, start=1)
+        ]
 
     def _job(
         self,
@@ -178,7 +185,7 @@ class Bench:
         picked: Picked,
         batch_size: int,
         steps: int,
-        settings: tuple[Setting, ...],
+        setting: Setting,
     ) -> Job:
         pairs = self.scratch / f"{side}.jsonl"
         write = write_for_shuffle if side == "simpo" else write_in_step_order
@@ -191,7 +198,7 @@ class Bench:
             row.precision,
             batch_size,
             steps,
-            settings,
+            setting,
             tokens=str(self.scratch / "trl-tokens.json"),
             method=row.method,
             rounding="stochastic" if side == "simpo" and row.precision == "pure" else None,
@@ -200,9 +207,8 @@ class Bench:
     def _run(self, side: str, job: Job, what: str) -> Outcome:
         started = time.perf_counter()
         outcome = self.processes.measure(side, job, self.scratch)
-        best = min(outcome.measured, key=lambda measured: min(measured.seconds[1:]))
-        pace = min(best.seconds[1:]) / best.pairs_per_step
-        note(f"{what}: {pace:.2f} s a pair, {best.setting} ({duration(time.perf_counter() - started)})")
+        pace = min(outcome.measured.seconds[1:]) / outcome.measured.pairs_per_step
+        note(f"{what}: {pace:.2f} s a pair, {job.setting} ({duration(time.perf_counter() - started)})")
         return outcome
 
 
@@ -231,7 +237,7 @@ def result_of(options: Options, results: Sequence[RowResult], model: Path, creat
     }
 
 
-_DEFAULT_JOB = Job("", "", "", "", "", 0, 0, ())
+_DEFAULT_JOB = Job("", "", "", "", "", 0, 0, Setting(0))
 
 
 def _threads() -> dict[str, str]:

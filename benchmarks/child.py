@@ -39,7 +39,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One process's work: for each setting a fresh model and optimizer, and `steps` steps of `batch_size` pairs.
+    """One process's work: `steps` steps of `batch_size` pairs.
 
     model: a folder. pairs: JSON lines in the conversational format, steps * batch_size of them.
     weights: full or lora; ours alone also what `run_simpo.WAYS` names.
@@ -56,7 +56,7 @@ class Job:
     precision: str
     batch_size: int
     steps: int
-    settings: tuple[Setting, ...]
+    setting: Setting
     beta: float = 2.0
     gamma: float = 0.5
     lr: float = 1e-6
@@ -74,13 +74,13 @@ class Job:
     def read(cls, path: Path | str) -> Job:
         """The job that `write` wrote."""
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        settings = tuple(Setting(**setting) for setting in fields["settings"])
-        return cls(**{**fields, "settings": settings, "without": tuple(fields["without"])})
+        given = {"setting": Setting(**fields["setting"]), "without": tuple(fields["without"])}
+        return cls(**{**fields, **given})
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one process measured of one setting: the JSON line it prints.
+    """What one process measured: the JSON line it prints.
 
     seconds: of each step, from the end of the one before (the first from the start of training), so that batching and
     logging count. tokens_scored: completion tokens in the loss, of each step. tokens_forwarded: what went through the

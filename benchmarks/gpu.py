@@ -12,7 +12,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,9 @@ def best_of(side: str, job: Job, processes: Processes, scratch: Path) -> Measure
     for setting in SETTINGS[side]:
         if setting.micro_batch_size > job.batch_size:
             continue
-        alone = Job(**{**asdict(job), "settings": (setting,), "without": job.without})
+        alone = replace(job, setting=setting)
         try:
-            found += processes.measure(side, alone, scratch).measured
+            found.append(processes.measure(side, alone, scratch).measured)
         except RunFailed as failure:
             problem = failure.message.splitlines()[-1].strip()
     if not found:
@@ -148,7 +148,7 @@ def compare(given: argparse.Namespace, scratch: Path) -> list[dict[str, Any]]:
             write_pairs(length, given.batch_size * given.steps, scratch / "pairs.jsonl")
             job = Job(
                 str(model), str(scratch / "pairs.jsonl"), str(scratch), weights, "pure", given.batch_size, given.steps,
-                (), device=given.device, rounding="stochastic",
+                Setting(0), device=given.device, rounding="stochastic",
             )  # fmt: skip
             row: dict[str, Any] = {"shape": given.shape, "length": length, "weights": weights}
             for side in ("simpo", "trl") if given.trl_python and weights in ("lora", "full") else ("simpo",):

@@ -57,9 +57,16 @@ VARIANTS = (
 )
 
 
-def measure(length: str, alternations: int, steps: int, model: Path) -> list[dict[str, Any]]:
+def chosen(patterns: Sequence[str]) -> list[Variant]:
+    """The variants whose name begins with one of the patterns; all where there is none."""
+    return [one for one in VARIANTS if not patterns or one.name.startswith(tuple(patterns))]
+
+
+def measure(
+    variants: Sequence[Variant], length: str, alternations: int, steps: int, model: Path
+) -> list[dict[str, Any]]:
     """Every variant in turn, `alternations` times, each in a fresh process; medians and spreads."""
-    found: dict[str, list[Outcome]] = {variant.name: [] for variant in VARIANTS}
+    found: dict[str, list[Outcome]] = {variant.name: [] for variant in variants}
     data = os.environ.get("SIMPO_TEST_DATA")
     picked = pick_pairs(length, Path(data) if data else None)
     with tempfile.TemporaryDirectory(prefix="simpo-ideas-") as folder:
@@ -67,11 +74,11 @@ def measure(length: str, alternations: int, steps: int, model: Path) -> list[dic
         processes = Processes(Path(sys.executable), {})
         write_for_shuffle(batches_of(picked.pairs, BATCH_SIZE, steps), scratch / "pairs.jsonl")
         for _ in range(alternations):
-            for variant in VARIANTS:
+            for variant in variants:
                 values = {"weights": "full", "precision": "autocast"} | variant.changes
                 job = Job(
                     str(model), str(scratch / "pairs.jsonl"), str(scratch), batch_size=BATCH_SIZE,
-                    steps=steps, settings=(Setting(variant.pairs, variant.checkpointing),), **values,
+                    steps=steps, setting=Setting(variant.pairs, variant.checkpointing), **values,
                 )  # fmt: skip
                 found[variant.name].append(processes.measure("simpo", job, scratch))
                 print(_line(variant.name, found[variant.name]), file=sys.stderr, flush=True)
@@ -79,7 +86,7 @@ def measure(length: str, alternations: int, steps: int, model: Path) -> list[dic
 
 
 def _row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    measured = [outcome.measured[0] for outcome in outcomes]
+    measured = [outcome.measured for outcome in outcomes]
     seconds = Spread.of([s / one.pairs_per_step for one in measured for s in one.seconds[1:]])
     peak = Spread.of([float(one.peak_rss_bytes) for one in measured])
     return {
@@ -113,10 +120,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--alternations", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="of a process; the first does not count")
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="variants that begin so")
     parser.add_argument("--save", action="store_true")
     given = parser.parse_args(arguments)
+    variants = chosen(given.only)
+    if not variants:
+        parser.error(
+            f"no variant begins with {given.only}; there are: " + "; ".join(v.name for v in VARIANTS)
+        )
     model = find_quickstart_model(given.model, report=lambda text: print(text, file=sys.stderr)).resolve()
-    rows = measure(given.length, given.alternations, given.steps, model)
+    rows = measure(variants, given.length, given.alternations, given.steps, model)
     for row in rows:
         seconds = row["seconds_per_pair"]
         print(

@@ -38,7 +38,7 @@ def jobs(shape: str, model: Path, scratch: Path) -> Iterator[Job]:
     write_pairs(lengths.get(shape, "short"), BATCH * STEPS, pairs)
     for weights, precision, setting in ROWS:
         yield Job(
-            str(model), str(pairs), str(scratch), weights, precision, BATCH, STEPS, (setting,), rounding=None,
+            str(model), str(pairs), str(scratch), weights, precision, BATCH, STEPS, setting, rounding=None,
         )  # fmt: skip
 
 
@@ -46,14 +46,14 @@ def row_of(shape: str, job: Job, scratch: Path) -> dict[str, Any]:
     """Predicted and measured peak of one job."""
     from simpo.train.plan import make_plan
 
-    plan = make_plan(recipe_of(job, job.settings[0], scratch / "unused"), gpu=None)
-    measured = Processes(Path(sys.executable), {}).measure("simpo", job, scratch).measured[0]
+    plan = make_plan(recipe_of(job, scratch / "unused"), gpu=None)
+    measured = Processes(Path(sys.executable), {}).measure("simpo", job, scratch).measured
     peak = plan.footprint.peak
     return {
         "shape": shape,
         "weights": job.weights,
         "precision": job.precision,
-        "checkpointing": job.settings[0].checkpointing,
+        "checkpointing": job.setting.checkpointing,
         "parts": plan.footprint.parts,
         "predicted_bytes": peak,
         "measured_bytes": measured.peak_rss_bytes,

@@ -30,7 +30,7 @@ ENVIRONMENT = {
 class Outcome:
     """What a process printed, and how many cores others kept busy meanwhile (None where that cannot be told)."""
 
-    measured: tuple[Measured, ...]
+    measured: Measured
     others_cores: float | None
 
 
@@ -53,12 +53,9 @@ class Processes:
         if busy is not None and now is not None:
             others = max(0.0, (now - busy - (_children_seconds() - own)) / wall)
         try:
-            measured = tuple(Measured.parse(line) for line in printed)
+            return Outcome(Measured.parse(printed[-1]), others)
         except (ValueError, TypeError, KeyError) as error:
-            raise RunFailed(f"a line of benchmarks.run_{side} cannot be read: {error}") from None
-        if len(measured) != len(job.settings):
-            raise RunFailed(f"benchmarks.run_{side} measured {len(measured)} of {len(job.settings)} settings")
-        return Outcome(measured, others)
+            raise RunFailed(f"the last line of benchmarks.run_{side} cannot be read: {error}") from None
 
     def compare(self, job: Job, scratch: Path) -> SameJob:
         """Let a third process compare both sides' first batch."""

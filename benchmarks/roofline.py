@@ -51,8 +51,8 @@ def step_of(row: BenchRow, model: Path, pairs: int, scratch: Path) -> tuple[Call
     data = os.environ.get("SIMPO_TEST_DATA")
     file = scratch / "pairs.jsonl"
     write_for_shuffle(batches_of(pick_pairs(row.length, Path(data) if data else None).pairs, pairs, 1), file)
-    job = Job(str(model), str(file), str(scratch), row.weights, row.precision, pairs, 1, (Setting(0),))
-    recipe = recipe_of(job, Setting(0), scratch / "run")
+    job = Job(str(model), str(file), str(scratch), row.weights, row.precision, pairs, 1, Setting(0))
+    recipe = recipe_of(job, scratch / "run")
     prepared = prepare(recipe)
     attach_adapter(recipe, prepared.policy, scratch)
     policy = prepared.policy.model

@@ -1,9 +1,8 @@
-"""Our side: the public `train` of a recipe, stopped after the last step; prints one JSON line a setting."""
+"""Our side: the public `train` of a recipe, stopped after the last step; prints one JSON line."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import sys
 import tempfile
@@ -18,7 +17,6 @@ from benchmarks.child import (
     Job,
     Measured,
     Meter,
-    Setting,
     claim_stdout,
 )
 from simpo.errors import RunFailed
@@ -39,9 +37,12 @@ IDEAS = {
     "kept memory": "glibc's own settings: large buffers go back to the system after each use",
 }
 
+# Those of them that are settings of the recipe.
+BY_RECIPE = ("sharing", "fused adapter")
+
 
 def leave_out(ideas: tuple[str, ...]) -> None:
-    """Switch ideas off in this process; "sharing" and "fused adapter" are settings of the recipe."""
+    """Switch ideas off in this process, those that are no settings of the recipe."""
     if "tiles" in ideas:
         attention.DENSE_TOKENS = 2**62
     if "kept logits" in ideas:
@@ -64,7 +65,7 @@ WAYS: dict[str, dict[str, dict[str, object]]] = {
 }
 
 
-def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
+def recipe_of(job: Job, output: Path) -> Recipe:
     """The job as a recipe: constant learning rate, no validation, one pass over the pairs."""
     way = WAYS.get(job.weights, {})
     return Recipe.model_validate(
@@ -92,8 +93,8 @@ def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
                 "lr": job.lr,
                 "max_steps": job.steps,
                 "batch_size": job.batch_size,
-                "micro_batch_size": setting.micro_batch_size or None,
-                "gradient_checkpointing": setting.checkpointing,
+                "micro_batch_size": job.setting.micro_batch_size or None,
+                "gradient_checkpointing": job.setting.checkpointing,
                 "schedule": "constant",
                 "warmup": 0,
                 "precision": {"autocast": "bf16", "bf16_matmul": "bf16_matmul"}.get(job.precision, "float32"),
@@ -106,7 +107,7 @@ def recipe_of(job: Job, setting: Setting, output: Path) -> Recipe:
     )
 
 
-def measure(job: Job, setting: Setting) -> Measured:
+def measure(job: Job) -> Measured:
     """Train one fresh run of `job.steps` steps and measure each."""
     meter = Meter()
     steps: list[dict[str, Any]] = []
@@ -126,12 +127,12 @@ def measure(job: Job, setting: Setting) -> Measured:
                 raise Enough
 
     with tempfile.TemporaryDirectory(dir=job.scratch) as folder:
-        recipe = recipe_of(job, setting, Path(folder) / "run")
+        recipe = recipe_of(job, Path(folder) / "run")
         with contextlib.suppress(Enough):
             train(LoadedRecipe(recipe, {}), listen=listen, before=before)
     return meter.measured(
         "simpo",
-        setting,
+        job.setting,
         pairs_per_step=steps[0]["pairs"],
         tokens_scored=[event["tokens"] for event in steps],
         first_loss=steps[0]["loss"],
@@ -139,13 +140,11 @@ def measure(job: Job, setting: Setting) -> Measured:
 
 
 def main(path: str) -> None:
-    """Measure every setting of the job in `path`."""
+    """Measure the job in `path`."""
     out = claim_stdout()
     job = Job.read(path)
     leave_out(job.without)
-    for setting in job.settings:
-        print(measure(job, setting).line(), file=out, flush=True)
-        gc.collect()
+    print(measure(job).line(), file=out, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""TRL's side: `CPOTrainer` with loss_type simpo; prints one JSON line a setting. Runs in TRL's own environment."""
+"""TRL's side: `CPOTrainer` with loss_type simpo; prints one JSON line. Runs in TRL's own environment."""
 
 from __future__ import annotations
 
-import gc
 import json
 import sys
 import tempfile
@@ -24,7 +23,6 @@ from benchmarks.child import (
     Job,
     Measured,
     Meter,
-    Setting,
     claim_stdout,
 )
 
@@ -42,7 +40,7 @@ class StepWatch(TrainerCallback):  # type: ignore[misc]
         self.meter.step_ended()
 
 
-def config_of(job: Job, setting: Setting, output: str) -> Any:
+def config_of(job: Job, output: str) -> Any:
     """The job in TRL's words. Its simpo_gamma is beta * gamma: the loss subtracts simpo_gamma / beta."""
     if job.method == "simpo":
         method = {
@@ -58,10 +56,10 @@ def config_of(job: Job, setting: Setting, output: str) -> Any:
         output_dir=output,
         label_smoothing=0.0,
         max_length=MAX_LENGTH,
-        per_device_train_batch_size=setting.micro_batch_size,
-        gradient_accumulation_steps=job.batch_size // setting.micro_batch_size,
-        gradient_checkpointing=setting.checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if setting.checkpointing else None,
+        per_device_train_batch_size=job.setting.micro_batch_size,
+        gradient_accumulation_steps=job.batch_size // job.setting.micro_batch_size,
+        gradient_checkpointing=job.setting.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if job.setting.checkpointing else None,
         max_steps=job.steps,
         train_sampling_strategy="sequential",
         learning_rate=job.lr,
@@ -83,7 +81,7 @@ def config_of(job: Job, setting: Setting, output: str) -> Any:
     )
 
 
-def trainer_of(job: Job, setting: Setting, output: str) -> Any:
+def trainer_of(job: Job, output: str) -> Any:
     """A trainer around a fresh model, the pairs rendered as TRL renders them."""
     model = AutoModelForCausalLM.from_pretrained(
         job.model,
@@ -101,7 +99,7 @@ def trainer_of(job: Job, setting: Setting, output: str) -> Any:
     lines = Path(job.pairs).read_text(encoding="utf-8").splitlines()
     return (CPOTrainer if job.method == "simpo" else DPOTrainer)(
         model=model,
-        args=config_of(job, setting, output),
+        args=config_of(job, output),
         train_dataset=Dataset.from_list([json.loads(line) for line in lines]),
         processing_class=AutoTokenizer.from_pretrained(job.model),
         peft_config=adapter if job.weights == "lora" else None,
@@ -125,11 +123,11 @@ def ids_of(row: dict[str, Any]) -> dict[str, list[int]]:
     return {name: list(row[f"{name}_ids"]) for name in ("prompt", "chosen", "rejected")}
 
 
-def measure(job: Job, setting: Setting) -> Measured:
+def measure(job: Job) -> Measured:
     """Train a fresh model for `job.steps` steps and measure each."""
     meter = Meter()
     with tempfile.TemporaryDirectory(dir=job.scratch) as output:
-        trainer = trainer_of(job, setting, output)
+        trainer = trainer_of(job, output)
         trainer.add_callback(StepWatch(meter))
         meter.watch(trainer.model)
         trainer.train()
@@ -139,7 +137,7 @@ def measure(job: Job, setting: Setting) -> Measured:
     scored = [len(pair["chosen"]) + len(pair["rejected"]) for pair in pairs]
     return meter.measured(
         "trl",
-        setting,
+        job.setting,
         pairs_per_step=job.batch_size,
         tokens_scored=[sum(scored[step * job.batch_size :][: job.batch_size]) for step in range(job.steps)],
         first_loss=next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry),
@@ -147,12 +145,10 @@ def measure(job: Job, setting: Setting) -> Measured:
 
 
 def main(path: str) -> None:
-    """Measure every setting of the job in `path`."""
+    """Measure the job in `path`."""
     out = claim_stdout()
     job = Job.read(path)
-    for setting in job.settings:
-        print(measure(job, setting).line(), file=out, flush=True)
-        gc.collect()
+    print(measure(job).line(), file=out, flush=True)
 
 
 if __name__ == "__main__":

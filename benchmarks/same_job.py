@@ -7,7 +7,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,7 @@ def mean_loss(prepared: Prepared, scorer: Scorer, groups: Sequence[TokenGroup]) 
 def compare(job: Job) -> SameJob:
     """Compare the first batch, whose pairs are `job.pairs`, with what TRL wrote to `job.tokens`."""
     with tempfile.TemporaryDirectory(dir=job.scratch) as folder:
-        recipe = recipe_of(job, Setting(1), Path(folder) / "run")
+        recipe = recipe_of(replace(job, setting=Setting(1)), Path(folder) / "run")
         prepared = prepare(recipe)
         attach_adapter(recipe, prepared.policy, Path(folder))
         accelerator = make_accelerator(recipe, prepared.policy.device)

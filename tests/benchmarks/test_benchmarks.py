@@ -88,10 +88,10 @@ def small_pairs(count: int) -> list[Pair]:
     ]
 
 
-def tiny_job(model: Path, folder: Path, steps: int, settings: tuple[Setting, ...], **changes: object) -> Job:
+def tiny_job(model: Path, folder: Path, steps: int, setting: Setting, **changes: object) -> Job:
     write_for_shuffle(batches_of(small_pairs(8), 4, steps), folder / "simpo.jsonl")
     job = Job(
-        str(model), str(folder / "simpo.jsonl"), str(folder), "full", "float32", 4, steps, settings, lr=1e-4
+        str(model), str(folder / "simpo.jsonl"), str(folder), "full", "float32", 4, steps, setting, lr=1e-4
     )
     return replace(job, **changes)  # type: ignore[arg-type]
 
@@ -297,8 +297,7 @@ def test_our_shuffled_order_takes_the_very_batches_that_trl_takes_in_turn(tmp_pa
 def test_our_side_measures_every_step_and_counts_what_it_computed(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:
-    job = tiny_job(tiny_model_dir, tmp_path, 3, ())
-    one, two = (measure(job, Setting(size)) for size in (1, 2))
+    one, two = (measure(tiny_job(tiny_model_dir, tmp_path, 3, Setting(size))) for size in (1, 2))
     assert one.side == "simpo"
     assert len(one.seconds) == len(one.tokens_scored) == len(one.tokens_forwarded) == 3
     assert all(seconds > 0 for seconds in one.seconds)
@@ -317,7 +316,7 @@ def test_our_side_measures_every_step_and_counts_what_it_computed(
 def test_an_adapter_and_each_precision_go_through_our_side(tiny_model_dir: Path, tmp_path: Path) -> None:
     losses = [
         measure(
-            tiny_job(tiny_model_dir, tmp_path, 2, (), weights=weights, precision=precision), Setting(2)
+            tiny_job(tiny_model_dir, tmp_path, 2, Setting(2), weights=weights, precision=precision)
         ).first_loss
         for weights, precision in (
             ("full", "float32"),
@@ -330,15 +329,15 @@ def test_an_adapter_and_each_precision_go_through_our_side(tiny_model_dir: Path,
     assert losses[2:] == pytest.approx([losses[0]] * 2, abs=0.1)
 
 
-def test_a_process_of_our_side_prints_one_line_a_setting(tiny_model_dir: Path, tmp_path: Path) -> None:
-    job = tiny_job(tiny_model_dir, tmp_path, 2, (Setting(1), Setting(4, True)))
+def test_a_process_of_our_side_prints_one_line(tiny_model_dir: Path, tmp_path: Path) -> None:
+    job = tiny_job(tiny_model_dir, tmp_path, 2, Setting(4, True))
     outcome = Processes(Path(sys.executable), {}).measure("simpo", job, tmp_path)
-    assert [line.setting for line in outcome.measured] == [Setting(1), Setting(4, True)]
-    assert outcome.measured[0].versions["torch"].startswith("2.")
+    assert outcome.measured.setting == Setting(4, True)
+    assert outcome.measured.versions["torch"].startswith("2.")
 
 
 def test_a_process_that_fails_is_reported_with_its_last_words(tiny_model_dir: Path, tmp_path: Path) -> None:
-    job = tiny_job(tmp_path / "nowhere", tmp_path, 2, (Setting(1),))
+    job = tiny_job(tmp_path / "nowhere", tmp_path, 2, Setting(1))
     with pytest.raises(RunFailed, match=r"benchmarks.run_simpo: ended with status 1(?s:.)*nowhere"):
         Processes(Path(sys.executable), {}).measure("simpo", job, tmp_path)
 
@@ -354,11 +353,11 @@ def test_our_scorer_on_the_other_sides_tokens_gives_the_loss_to_be_compared(
         tiny_model_dir,
         tmp_path,
         1,
-        (),
+        Setting(1),
         pairs=str(tmp_path / "trl.jsonl"),
         tokens=str(tmp_path / "tokens.json"),
     )
-    prepared = prepare(recipe_of(job, Setting(1), tmp_path / "run"))
+    prepared = prepare(recipe_of(job, tmp_path / "run"))
     newline, stop = prepared.policy.tokenizer("\n<|im_end|>", add_special_tokens=False).input_ids
     rows = [
         {
@@ -372,7 +371,7 @@ def test_our_scorer_on_the_other_sides_tokens_gives_the_loss_to_be_compared(
     same = compare(job)
     assert same.extra_tokens == ("\n", "<|im_end|>")
     assert same.loss_trl_tokens != same.loss_own_tokens
-    own = measure(tiny_job(tiny_model_dir, tmp_path, 2, ()), Setting(2)).first_loss
+    own = measure(tiny_job(tiny_model_dir, tmp_path, 2, Setting(2))).first_loss
     require_same_job(same, own, same.loss_trl_tokens, "float32")
 
     rows[2]["rejected"][0] += 1
