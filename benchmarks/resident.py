@@ -1,6 +1,6 @@
 """What a CPU process holds from step to step of a run: in use, resident, and the peak of each step.
 
-    python -m benchmarks.resident RECIPE [--without IDEA ...] [key=value ...]
+    python -m benchmarks.resident RECIPE [--set KEY=VALUE ...] [--without IDEA ...]
 
 Trains the recipe in this process and prints one line a step. In use is what the program asked for and has not given
 back, resident what the system holds for it; where the second leaves the first behind, freed memory lies in holes.
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--without", action="append", default=[], choices=sorted(set(IDEAS) - set(BY_RECIPE)))
     given = parser.parse_args(arguments)
     if platform.libc_ver()[0] != "glibc":
