@@ -22,6 +22,7 @@ SFT = "runs/harbor-sft"
 
 # A sweep sees fewer pairs than a run, so that its trials together take as long as a few runs.
 TRIAL = "--set data.limit=96 --set data.limit_validation=64 --set train.evaluate_every=12 --set evaluate.generate=0"
+WHOLE = "--set data.limit=240 --set data.limit_validation=48 --set train.evaluate_every=15 --set evaluate.generate=48"
 
 COMMANDS: Mapping[str, str] = {
     "data": "python -m examples.harbor.generate --out data/harbor --seed 0",
@@ -32,7 +33,9 @@ COMMANDS: Mapping[str, str] = {
     f"--out runs/harbor-sweep-dpo {TRIAL}",
     "compare": "simpo compare "
     + " ".join(f"{RECIPES}/{name}.yaml" for name in ("simpo", "dpo"))
-    + " --out runs/harbor-compare --seeds 0 --cost-steps 3",
+    + " --out runs/harbor-compare --seeds 0,1,2 --cost-steps 3",
+    "compare-swept": "simpo compare runs/harbor-sweep-simpo/chosen.yaml runs/harbor-sweep-dpo/chosen.yaml"
+    f" {WHOLE} --out runs/harbor-compare-swept --seeds 0,1,2 --cost-steps 0",
 }
 
 
