@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from simpo.errors import Interrupted, RecipeError, RunFailed
+from simpo.errors import Interrupted, RecipeError, RunFailed, SimpoError
 from simpo.recipe import load_recipe, resolve_recipe
 from simpo.study.measure import Settings, measure
 from simpo.study.sweep.run import run_sweep
@@ -98,6 +98,28 @@ def test_the_chosen_setting_and_no_other_meets_the_test_pairs_once(toy: Toy) -> 
     assert recipe.train.lr == trial(table, measured[0])["settings"]["train.lr"] and recipe.train.seed == 1
     again = run_sweep(load_sweep(toy.folder / "sweep.yaml"), out)
     assert {**again, "updated": 0} == {**table, "updated": 0}
+
+
+def test_a_judge_is_not_asked_where_a_sweep_wants_no_replies_and_stays_in_the_chosen_recipe(toy: Toy) -> None:
+    judge = "examples.harbor.judge:score"
+    table = sweep_of(toy, "sweep", {"method.beta": [2.0]}, evaluate={"judge": judge})
+    assert table["chosen"]["test"] is not None
+    assert load_recipe(toy.out("sweep") / "chosen.yaml").recipe.evaluate.judge == judge
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"evaluate": {"generate": 2, "judge": "no_such:judge"}}, "no_such"),
+        ({"data": {"test": "no-such.jsonl"}}, "no-such.jsonl"),
+    ],
+)
+def test_what_the_last_look_could_not_use_is_found_before_any_trial(
+    toy: Toy, sections: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SimpoError, match=said):
+        sweep_of(toy, "sweep", {"method.beta": [2.0]}, **sections)
+    assert not toy.out("sweep").exists()
 
 
 def test_without_test_pairs_that_is_said(toy: Toy) -> None:

@@ -60,7 +60,9 @@ def evaluate_model(
     _check_reference(objective, reference)
     check_label(label)
     judge = judge or (load_judge(settings.judge) if settings.judge else None)
-    _check_settings(settings, judge, against)
+    if judge is not None:
+        require_judge_fits(settings, judge)
+    _check_against(settings, judge, against)
     sets = read_sets(settings.regression, settings.limit_regression)
     rendered = _render(dataset, renderer)
     prompts = choose_prompts(rendered.groups, settings.generate, seed=settings.seed)
@@ -158,17 +160,21 @@ class _Written:
         }
 
 
-def _check_settings(settings: EvaluateRecipe, judge: Judge | None, against: Evaluation | None) -> None:
-    if judge is not None and settings.generate == 0:
+def require_judge_fits(settings: EvaluateRecipe, judge: Judge) -> None:
+    """RecipeError for a judge that would have no reply to score, or compares two."""
+    if settings.generate == 0:
         raise RecipeError(
             f"the judge {judge.name} has nothing to score: evaluate.generate is 0",
             fix="set evaluate.generate to a number of prompts, or remove the judge",
         )
-    if judge is not None and compares_replies(judge):
+    if compares_replies(judge):
         raise RecipeError(
             f"the judge {judge.name} compares two replies; here one is scored",
             fix="use it in `simpo compare`, or name a judge of (prompt, reply, columns)",
         )
+
+
+def _check_against(settings: EvaluateRecipe, judge: Judge | None, against: Evaluation | None) -> None:
     if against is None:
         return
     if judge is None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from simpo.core.objective import Objective
 from simpo.data.render import Renderer, render_rows
 from simpo.data.version import read_checked
-from simpo.evaluate.evaluate import evaluate_model
+from simpo.evaluate.evaluate import evaluate_model, require_judge_fits
 from simpo.evaluate.files import Evaluation, read_evaluation, write_evaluation
 from simpo.evaluate.judge import load_judge
 from simpo.model.load import Policy, choose_device, load_policy
 from simpo.model.reference import Reference, cache_key, precompute
 from simpo.model.score import Scorer, score_all
-from simpo.recipe import LoadedRecipe, Recipe
+from simpo.recipe import EvaluateRecipe, LoadedRecipe, Recipe
 from simpo.records import Dataset, TokenGroup
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder
@@ -36,18 +36,18 @@ def align(
     cannot be imported and test pairs that cannot be read are found before anything is written.
     """
     join(loaded.recipe.train.device)
-    _require_measures(loaded.recipe)
+    require_measures(loaded.recipe)
     run = train(loaded, listen=listen, progress=progress, before=_measure_start(progress))
     measure_after(run, progress)
     return run
 
 
-def _require_measures(recipe: Recipe) -> None:
-    """RecipeError or DataError for what the measurements of a run need and do not find."""
+def require_measures(recipe: Recipe) -> None:
+    """RecipeError or DataError for what the measurements of a run need and do not find, or contradict."""
     if not objective_of(recipe).method.pairwise:
         return
     if recipe.evaluate.judge is not None:
-        load_judge(recipe.evaluate.judge)
+        require_judge_fits(recipe.evaluate, load_judge(recipe.evaluate.judge))
     if recipe.data.test is not None:
         held_out(recipe)
 
@@ -62,9 +62,15 @@ def align_on(
     return run
 
 
-def measure_after(run: RunFolder, progress: Progress | None = None) -> Evaluation | None:
-    """Measure a finished run's best checkpoint as its recipe says, against `before`, and write `after.json`."""
+def measure_after(
+    run: RunFolder, progress: Progress | None = None, settings: EvaluateRecipe | None = None
+) -> Evaluation | None:
+    """Measure a finished run's best checkpoint against `before`, and write `after.json`.
+
+    settings: in place of the recipe's `evaluate`.
+    """
     recipe = run.load_recipe().recipe
+    recipe = recipe.model_copy(update={"evaluate": settings or recipe.evaluate})
     dataset = held_out(recipe)
     if dataset is None:
         return None

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from simpo.errors import Interrupted, RecipeError, RunFailed
-from simpo.evaluate.files import read_evaluation
-from simpo.recipe import LoadedRecipe
+from simpo.evaluate.files import Evaluation, read_evaluation
+from simpo.recipe import EvaluateRecipe, LoadedRecipe, Recipe
 from simpo.runs.events import read_events
 from simpo.runs.folder import RunFolder, is_run_folder, storage_errors, write_atomic, write_json
-from simpo.study.align import AFTER, measure_after
+from simpo.study.align import AFTER, measure_after, require_measures
 from simpo.study.sweep.rows import Row, choose
 from simpo.study.sweep.shared import Shared
 from simpo.study.sweep.space import Sweep
@@ -49,10 +49,13 @@ def run_sweep(
     processes that are given the same storage and study share the work; each trial is run by one of them. A sweep that
     was killed is gone on with by the same call: finished trials stay, a half-trained one is resumed.
 
-    Raises RecipeError where `out` or the storage holds another sweep, Interrupted when the user stops it, RunFailed
-    where no trial came to its end or the disk or the storage fails; whatever befalls one setting alone is in its row.
+    Raises RecipeError where `out` or the storage holds another sweep, RecipeError or DataError, before any trial, for a
+    judge or test pairs that the last look could not use, Interrupted when the user stops it, RunFailed where no trial
+    came to its end or the disk or the storage fails; whatever befalls one setting alone is in its row.
     """
     _require_own(out)
+    base = sweep.base.recipe
+    require_measures(base.model_copy(update={"evaluate": _last_look(base)}))
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     with storage_failures(str(out)):
@@ -76,6 +79,12 @@ def _require_own(out: Path) -> None:
             where=str(out),
             fix="choose another --out",
         )
+
+
+def _last_look(recipe: Recipe) -> EvaluateRecipe:
+    """How the chosen run is measured: where a sweep asks for no replies, the recipe's judge has nothing to do."""
+    settings = recipe.evaluate
+    return settings if settings.generate else settings.model_copy(update={"judge": None})
 
 
 class _Work:
@@ -227,7 +236,10 @@ class _Work:
             return
         run = RunFolder(folder)
         path = run.evaluation_path(AFTER)
-        evaluation = read_evaluation(path) if path.exists() else measure_after(run, self.progress)
+        if path.exists():
+            evaluation: Evaluation | None = read_evaluation(path)
+        else:
+            evaluation = measure_after(run, self.progress, _last_look(run.load_recipe().recipe))
         if evaluation is not None:
             self.store.tell("test", evaluation.report["preference"]["accuracy"]["reward"])
 
