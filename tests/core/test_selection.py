@@ -19,26 +19,37 @@ def won(name: str, pattern: str, drift: float | None = None, beta: float | None 
 
 
 def test_the_standard_error_of_a_paired_difference_by_hand() -> None:
-    # differences 1, -1, 1, 0 (mean 1/4, squared residuals 9/16 + 25/16 + 9/16 + 1/16 = 44/16): of the mean, with
-    # 4 clusters of one, 4/3 * 44/16 / 16 = 0.229166...
+    # differences 1, -1, 1, 0, squared 3 in all: of the mean, with 4 clusters of one, 4/3 * 3 / 16
     error = standard_error([1, 0, 1, 1], [0, 1, 0, 1], PROMPTS[:4])
-    assert error == pytest.approx(math.sqrt(0.22916666666666666))
-    # one prompt of two pairs that differ alike counts once: residuals of the clusters 1, -1, over 4 pairs
+    assert error == pytest.approx(math.sqrt(4 / 3 * 3 / 16))
+    # one prompt of two pairs that differ alike counts once: sums of the clusters 2, 0, over 4 pairs
     assert standard_error([1, 1, 0, 0], [0, 0, 0, 0], ["a", "a", "b", "b"]) == pytest.approx(
-        math.sqrt(2 * (1**2 + 1**2) / 16)
+        math.sqrt(2 * 2**2 / 16)
     )
+    assert standard_error([1, 1], [1, 0], ["a", "a"]) == math.inf
+
+
+@pytest.mark.parametrize(
+    "clusters", [[*range(64)], [at // 3 for at in range(64)], [min(at, 9) for at in range(64)]]
+)
+def test_what_a_single_pair_tells_apart_is_a_tie_however_the_prompts_are_shared(clusters: list[int]) -> None:
+    top = won("top", "1" * 45 + "0" * 19, drift=0.1)
+    near = won("near", "0" + "1" * 44 + "0" * 19, drift=0.03)
+    assert select([top, near], clusters).chosen is near
+    three_fewer = won("three fewer", "000" + "1" * 42 + "0" * 19, drift=0.01)
+    assert select([top, three_fewer], [*range(64)]).chosen is top
 
 
 def test_a_clearly_better_accuracy_wins_whatever_it_costs() -> None:
     good = won("good", "1111111111", drift=5.0, beta=1.0)
     poor = won("poor", "0000011111", drift=0.1, beta=10.0)
-    # 5 of 10 lost: difference 0.5, error sqrt(10/9 * 10 * 0.25 / 100) = 0.167
+    # 5 of 10 lost: difference 0.5, error sqrt(10/9 * 5) / 10 = 0.236
     selection = select([poor, good], PROMPTS)
     assert selection.chosen is good and selection.top is good and selection.ties == ("good",)
 
 
 def test_within_one_standard_error_the_smaller_drift_wins_and_then_the_larger_beta() -> None:
-    # 9 of 10 against 8 of 10, one pair apart: difference 0.1, error sqrt(10/9 * 0.9 / 100) = 0.1
+    # 9 of 10 against 8 of 10, one pair apart: difference 0.1, error sqrt(10/9) / 10 = 0.105
     top = won("top", "1111111110", drift=0.9, beta=2.0)
     near = won("near", "1111111100", drift=0.3, beta=2.0)
     firm = won("firm", "1111111100", drift=0.3, beta=5.0)

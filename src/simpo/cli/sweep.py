@@ -86,7 +86,9 @@ def _print(result: Mapping[str, Any], out: Path) -> None:
         "median chars",
         "drift",
     ]
-    print_table(columns, [_row(trial, marks.get(trial["name"])) for trial in result["trials"]])
+    rows = [_row(trial, marks.get(trial["name"])) for trial in result["trials"]]
+    told = [at for at in range(len(columns)) if any(row[at] != "" for row in rows)]
+    print_table([columns[at] for at in told], [[row[at] for at in told] for row in rows])
     print_text(f"chosen     {chosen['name']}: {chosen['why']}")
     if second:
         print_text(f"runner-up  {second['name']}: {second['why']}")

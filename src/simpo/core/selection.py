@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from simpo.core.intervals import clustered_variance, labelled
+from simpo.core.intervals import labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,17 @@ class Selection:
 def standard_error(first: npt.ArrayLike, second: npt.ArrayLike, clusters: Sequence[Hashable]) -> float:
     """Standard error of mean(first) - mean(second) over the same [N] pairs, clustered by prompt, in units of share.
 
-    Both models meet the same pairs, hard ones and easy ones, so this is smaller than the error of either accuracy.
+    Both models meet the same pairs, hard ones and easy ones, so this is smaller than the error of either accuracy. It
+    is the error that two equal models would have (squares about zero, not about the mean found, as in McNemar's test):
+    about their mean, the differences of models that a single pair tells apart have an error below the difference.
+    Infinite where all pairs share one prompt.
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     x, labels = labelled(differences, clusters)
-    return math.sqrt(clustered_variance(x, labels))
+    sums = np.bincount(labels, weights=x)
+    if len(sums) < 2:
+        return math.inf
+    return math.sqrt(len(sums) / (len(sums) - 1) * float((sums**2).sum())) / len(x)
 
 
 def select(candidates: Sequence[Candidate], clusters: Sequence[Hashable]) -> Selection:
