@@ -312,6 +312,16 @@ def _interrupt(event: dict[str, Any]) -> None:
         os.kill(os.getpid(), 2)
 
 
+def test_a_full_fine_tune_can_begin_where_an_adapter_ended(workshop: Workshop) -> None:
+    adapted = workshop.train("adapted", adapter={"type": "lora", "r": 4})
+    merged = load_policy(ModelRecipe(name=str(adapted.path)), device=CPU)
+    start = {name: weight.detach().clone() for name, weight in merged.model.named_parameters()}
+    full = workshop.train("full", model={"name": str(adapted.path)}, train={"max_steps": 1})
+    trained = full.weights()
+    assert trained.keys() == start.keys() and full.curve("grad_norm")[0] > 0
+    assert all(not torch.equal(trained[name], start[name]) for name in start)
+
+
 def test_a_run_tells_its_lineage_from_sft_to_preference(workshop: Workshop) -> None:
     """SFT, then SimPO with an adapter on it, then DPO with an adapter on that: each names all before it."""
     sft = workshop.train("sft", method={"name": "sft"})

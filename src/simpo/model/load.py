@@ -87,7 +87,8 @@ def load_policy(recipe: ModelRecipe, *, device: torch.device) -> Policy:
     if base is not None:
         # Four bits cannot hold what an adapter adds: over a quantised base it stays beside it.
         model = _with_adapter(model, folder)
-        model = model.merge_and_unload() if merged else model.requires_grad_(False)
+        # peft freezes what it merges into; the outcome is a model as any other.
+        model = model.merge_and_unload().requires_grad_(True) if merged else model.requires_grad_(False)
     model.eval()
     digest = model_hash(folder, base)
     stops = _stops(model.generation_config, tokenizer)
