@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from itertools import count
+from typing import Any
 
 from simpo.recipe import load_recipe
 from simpo.runs.ranks import Ranks
 from simpo.train import loop
 from simpo.train.reduce import seed_step
 from simpo.train.run import resume, train
+from simpo.train.step import StepRecord, train_step
 
 
 def train_each(recipes: list[str]) -> list[str]:
@@ -47,3 +50,17 @@ def train_with_own_rows(recipe: str) -> None:
     """Train, each rank on one row less than the one before: what stale files on a machine come to."""
     rank = int(os.environ["RANK"])
     train(load_recipe(recipe, [f"data.limit={20 - rank}"]))
+
+
+def train_until_infinite(recipe: str, rank: int, step: int) -> None:
+    """Train; in one step the gradient of one weight is infinite on one rank."""
+    own, taken = int(os.environ["RANK"]), count()
+
+    def watched(accelerator: Any, model: Any, *rest: Any, **settings: Any) -> StepRecord:
+        if (own, next(taken)) == (rank, step):
+            weight = next(weight for weight in model.parameters() if weight.requires_grad)
+            weight.register_hook(lambda gradient: gradient * float("inf"))
+        return train_step(accelerator, model, *rest, **settings)
+
+    setattr(loop, "train_step", watched)  # noqa: B010 - a name that it only imports
+    train(load_recipe(recipe))

@@ -126,7 +126,11 @@ def _stop_lines(event: dict[str, Any]) -> list[str]:
 
 
 def _ranks_lines(event: dict[str, Any]) -> list[str]:
-    holds = {"ddp": "a copy of the weights", "fsdp2": "a shard of the weights"}.get(event["strategy"], "")
+    holds = {
+        "ddp": "a copy of the weights",
+        "fsdp2": "a shard of the weights",
+        "zero2": "a copy of the weights and a part of gradients and states",
+    }.get(event["strategy"], "")
     return [f"ranks   {event['size']}, each with {holds} ({event['strategy']}: {event['reason']})"]
 
 

@@ -34,14 +34,16 @@ def require_machine(recipe: Recipe) -> None:
 
 def require_packages(recipe: Recipe) -> None:
     """RecipeError for a setting whose optional package is not installed."""
-    for key, value, package in (
-        ("model.quantize", recipe.model.quantize, "bitsandbytes"),
-        ("train.optimizer", recipe.train.optimizer, "torchao"),
+    strategy = recipe.parallel.strategy if current().size > 1 else "alone"
+    for key, value, package, extra in (
+        ("model.quantize", recipe.model.quantize, "bitsandbytes", "quantised"),
+        ("train.optimizer", recipe.train.optimizer, "torchao", "quantised"),
+        ("parallel.strategy", strategy, "deepspeed", "deepspeed"),
     ):
-        if value in ("nf4", "adamw_8bit") and importlib.util.find_spec(package) is None:
+        if value in ("nf4", "adamw_8bit", "zero2") and importlib.util.find_spec(package) is None:
             raise RecipeError(
                 f"{key} {value}: the package {package} is not installed",
-                fix=f"pip install {package} (or 'simpo[quantised]'), or leave {key} out",
+                fix=f"pip install {package} (or 'simpo[{extra}]'), or leave {key} out",
             )
 
 

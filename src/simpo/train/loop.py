@@ -63,6 +63,7 @@ from simpo.train.state import LoopState, plan_of, read_state
 from simpo.train.step import train_step
 from simpo.train.tracker import Tracker
 from simpo.train.validation import validation_figures
+from simpo.train.zero import ZeroAdamW
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -128,11 +129,13 @@ class Loop:
         if train.gradient_checkpointing:
             checkpoint_activations(policy.model)
         policy.model.train()
-        sharded = self._choose_strategy().name == "fsdp2"
-        if sharded:  # measured first: a forward of shards is no longer one rank's own
+        strategy = self._choose_strategy().name
+        sharded = strategy in ("fsdp2", "zero2")
+        if sharded:  # measured first: a forward or backward of shards is no longer one rank's own
             self.cut = self._choose_cut(choice, None)
+        if strategy == "fsdp2":
             shard_models(policy, self.reference, self.ranks)
-        self.optimizer = make_optimizer(policy.model, train)
+        self.optimizer = make_optimizer(policy.model, train, cut=strategy == "zero2")
         reserve(self.optimizer)
         give_back_freed_memory()
         if not sharded:
@@ -215,7 +218,7 @@ class Loop:
         division = divide(groups, self.ranks, self.cut, self.cost)
         try:
             record = train_step(
-                self.accelerator,
+                self.optimizer if isinstance(self.optimizer, ZeroAdamW) else self.accelerator,
                 self.prepared.policy.model,
                 self.optimizer,
                 division.batches,

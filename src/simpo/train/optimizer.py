@@ -15,13 +15,15 @@ from simpo.recipe import TrainRecipe
 from simpo.train.eight_bit import eight_bit_adamw, is_eight_bit, parts_of, whole
 from simpo.train.gradients import keep_gradient
 from simpo.train.rounding import MasterAdamW, StochasticAdamW
+from simpo.train.zero import ZeroAdamW
 
 
-def make_optimizer(model: Any, recipe: TrainRecipe) -> torch.optim.Optimizer:
+def make_optimizer(model: Any, recipe: TrainRecipe, *, cut: bool = False) -> torch.optim.Optimizer:
     """AdamW over the trained parameters; weight decay for matrices alone, not for biases and norms.
 
     How an update reaches bfloat16 weights is `recipe.rounding`'s to say: through float32 masters unless it says
-    otherwise. `optimizer` and `offload_optimizer` say how and where its states are held.
+    otherwise. `optimizer` and `offload_optimizer` say how and where its states are held. cut: whether gradients and
+    states of whole weights are cut over the ranks (ZeRO-2).
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     coarse = any(p.dtype == torch.bfloat16 for p in trained)
@@ -34,6 +36,8 @@ def make_optimizer(model: Any, recipe: TrainRecipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adamw_8bit":
         return eight_bit_adamw(groups, stochastic=coarse and recipe.rounding == "stochastic", **settings)
     settings["fused"] = recipe.offload_optimizer or all(p.device.type in ("cpu", "cuda") for p in trained)
+    if cut:
+        return ZeroAdamW(groups, max_grad_norm=recipe.max_grad_norm, **settings)
     if recipe.offload_optimizer:
         return MasterAdamW(groups, host=True, **settings)
     kinds: dict[str, type[torch.optim.AdamW]] = {
@@ -100,6 +104,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, *, keep: bool = True) ->
     Sharded ones are put together, for which all ranks must ask; only one that keeps them gets any.
     """
     tensors = {f"rng.{device}": state for device, state in _random_states().items()}
+    if isinstance(optimizer, ZeroAdamW):
+        return optimizer.tensors(keep=keep) | (tensors if keep else {})
     for index, state in optimizer.state_dict()["state"].items():
         for name, value in state.items():
             if is_eight_bit(value):
@@ -118,13 +124,17 @@ def save_optimizer(tensors: dict[str, Tensor], path: Path) -> None:
 
 def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
     """Put back what `save_optimizer` wrote, and the random state with it; each rank takes its shards."""
+    tensors = load_file(path)
+    for name in [name for name in tensors if name.startswith("rng.")]:
+        _set_random_state(name.removeprefix("rng."), tensors.pop(name))
+    if isinstance(optimizer, ZeroAdamW):
+        optimizer.load(tensors)
+        return
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in load_file(path).items():
+    for name, value in tensors.items():
         index, _, leaf = name.partition(".")
-        if index == "rng":
-            _set_random_state(leaf, value)
-        elif index == "master":
+        if index == "master":
             if isinstance(optimizer, MasterAdamW):
                 master = optimizer.masters[int(leaf)]
                 master.data.copy_(like(value, master))

@@ -13,7 +13,7 @@ from simpo.model.load import Policy
 from simpo.model.reference import LiveReference, Reference
 from simpo.model.sharding import is_sharded, shard
 from simpo.recipe import Recipe
-from simpo.runs.ranks import Ranks
+from simpo.runs.ranks import Ranks, current
 
 # Bytes a trained weight takes with its gradient and AdamW's two moments, by what holds the weights and their updates.
 STATE_BYTES = {"float32": 16, "master": 18, "stochastic": 8, "nearest": 8}
@@ -24,7 +24,7 @@ ROOMY = 0.5  # of a GPU's memory: activations need the rest
 class Strategy:
     """`alone` for one process; else what the recipe says, or `auto` found, and why in a sentence."""
 
-    name: Literal["alone", "ddp", "fsdp2"]
+    name: Literal["alone", "ddp", "fsdp2", "zero2"]
     reason: str
 
 
@@ -39,37 +39,52 @@ def choose_strategy(recipe: Recipe, policy: Policy, ranks: Ranks) -> Strategy:
 
 def _require_held_alike(recipe: Recipe, strategy: str) -> None:
     """RecipeError for weights or states that several ranks cannot share."""
-    for held, key, spread in (
-        (recipe.train.offload_optimizer, "train.offload_optimizer", ("ddp", "fsdp2")),
-        (recipe.train.optimizer != "adamw", f"train.optimizer {recipe.train.optimizer}", ("fsdp2",)),
-        (recipe.model.quantize != "none", f"model.quantize {recipe.model.quantize}", ("fsdp2",)),
+    train, coarse = recipe.train, recipe.model.dtype == "bfloat16"
+    copies, shards = (
+        "set parallel.strategy: ddp, or leave it out",
+        "leave it out: fsdp2 and zero2 cut the states",
+    )
+    other = "set parallel.strategy: fsdp2 or ddp, or train.rounding: master"
+    for held, key, spread, fix in (
+        (train.offload_optimizer, "train.offload_optimizer", ("ddp", "fsdp2", "zero2"), shards),
+        (train.optimizer != "adamw", f"train.optimizer {train.optimizer}", ("fsdp2", "zero2"), copies),
+        (
+            recipe.model.quantize != "none",
+            f"model.quantize {recipe.model.quantize}",
+            ("fsdp2", "zero2"),
+            copies,
+        ),
+        (
+            coarse and train.rounding not in (None, "master"),
+            f"train.rounding {train.rounding}",
+            ("zero2",),
+            other,
+        ),
     ):
         if held and strategy in spread:
-            fix = (
-                "set parallel.strategy: ddp, or leave it out"
-                if "ddp" not in spread
-                else "leave it out: fsdp2 shards"
-            )
             raise RecipeError(f"{key} does not work over several ranks with strategy {strategy}", fix=fix)
 
 
 def require_strategy(recipe: Recipe) -> None:
-    """RecipeError for a strategy that cannot be had."""
+    """RecipeError for a strategy that cannot be had, or not with the rest of the recipe."""
     name = recipe.parallel.strategy
-    if name in ("zero2", "zero3"):
+    if name == "zero3":
         raise RecipeError(
-            f"parallel.strategy {name}: DeepSpeed is not supported", fix="set parallel.strategy: fsdp2"
+            "parallel.strategy zero3 is not supported",
+            fix="set parallel.strategy: fsdp2, which cuts the same things",
         )
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         raise RecipeError(
-            "accelerate was configured to start DeepSpeed, which is not supported",
-            fix="run `accelerate config` for several GPUs alone, and set parallel.strategy: fsdp2",
+            "accelerate was configured to start DeepSpeed, whose settings a run takes from its recipe alone",
+            fix="start with `simpo launch` or `accelerate launch --multi_gpu`, and set parallel.strategy: zero2",
         )
+    if current().size > 1 and name != "auto":
+        _require_held_alike(recipe, name)
 
 
 def _choose(recipe: Recipe, policy: Policy) -> Strategy:
     named = recipe.parallel.strategy
-    if named in ("ddp", "fsdp2"):
+    if named in ("ddp", "fsdp2", "zero2"):
         return Strategy(named, "as the recipe says")
     if policy.device.type != "cuda":
         return Strategy("ddp", "no GPU whose memory could be short")

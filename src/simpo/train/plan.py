@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -35,6 +35,12 @@ GIB = 2**30
 # compiles (150 MiB after a few steps), or CUDA's context.
 RUNTIME = {"cpu": 0.7 * GIB, "cuda": 0.6 * GIB}
 NUM_SAMPLED_ROWS = 256
+
+Strategy = Literal["ddp", "fsdp2", "zero2"]
+CUT = {
+    "fsdp2": "Weights and states are cut over the ranks (FSDP2).",
+    "zero2": "Gradients and states are cut over the ranks (ZeRO-2); weights are whole on each.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +187,9 @@ def find_lengths(recipe: Recipe, given: tuple[int, int, int] | None) -> Lengths:
 
 
 def footprint(
-    recipe: Recipe, config: Any, lengths: Lengths, device: Device, ranks: int = 1, *, sharded: bool = False
+    recipe: Recipe, config: Any, lengths: Lengths, device: Device, ranks: int = 1, strategy: Strategy = "ddp"
 ) -> Footprint:
-    """Bytes by part on one device. sharded: whether weights and states are cut over the ranks (FSDP2)."""
+    """Bytes by part on one device, of several ranks with what `strategy` cuts over them."""
     plan = Blueprint(config, recipe)
     counts, cuda = plan.counts, device.kind == "cuda"
     size, each = SIZES[recipe.model.dtype], bytes_per_weight(recipe)
@@ -197,9 +203,13 @@ def footprint(
     if host and cuda:
         states = dict.fromkeys(states, 0.0)
     whole = 0.0
-    if sharded:
+    if strategy == "zero2":
+        states["masters"] = SIZES["float32"] * trained  # of float32 weights too
+    if strategy != "ddp":
+        states = {name: value / ranks for name, value in states.items()}
+    if strategy == "fsdp2":
         whole = size * (counts.ends + 2 * counts.layer)
-        weights, states = weights / ranks, {name: value / ranks for name, value in states.items()}
+        weights /= ranks
     group = typical_group(lengths.prompt, lengths.chosen, lengths.rejected)
     kept, tokens_each = plan.kept(group, cuda=cuda), num_packed_tokens(group)
     resident = weights + states["masters"] + states["moments"] + states["gradients"] + whole
@@ -279,8 +289,8 @@ def make_plan(
     device = plan_device(gpu, recipe.train.device)
     found = find_lengths(recipe, lengths)
     config = read_config(recipe) if config is None else config
-    sharded = ranks > 1 and _shards(recipe, config, device)
-    predicted = footprint(recipe, config, found, device, ranks, sharded=sharded)
+    strategy = _strategy(recipe, config, device, ranks)
+    predicted = footprint(recipe, config, found, device, ranks, strategy)
     counts = Blueprint(config, recipe).counts
     steps = None
     if recipe.train.max_steps is not None or found.pairs:
@@ -288,20 +298,23 @@ def make_plan(
         steps = int(min(planned or math.inf, recipe.train.max_steps or math.inf))
     seconds = _seconds(recipe, config, found, device, ranks)
     parameters = {"total": counts.total + counts.adapter, "trained": counts.adapter or counts.total}
-    notes = _notes(device, sharded, seconds)
+    notes = _notes(device, strategy, seconds)
     others = alternatives(recipe, config, found, device, ranks)
     fits = predicted.peak <= device.total
     return Plan(device, ranks, found, parameters, predicted, fits, steps, seconds, others, notes)
 
 
-def _shards(recipe: Recipe, config: Any, device: Device) -> bool:
-    if recipe.parallel.strategy != "auto":
-        return recipe.parallel.strategy != "ddp"
+def _strategy(recipe: Recipe, config: Any, device: Device, ranks: int) -> Strategy:
+    named = recipe.parallel.strategy
+    if ranks == 1:
+        return "ddp"
+    if named != "auto":
+        return "fsdp2" if named == "zero3" else named
     counts = Blueprint(config, recipe).counts
     needed = (counts.adapter or counts.total) * (
         SIZES[recipe.model.dtype] + sum(bytes_per_weight(recipe).values())
     )
-    return device.kind == "cuda" and needed > device.total / 2
+    return "fsdp2" if device.kind == "cuda" and needed > device.total / 2 else "ddp"
 
 
 def _seconds(recipe: Recipe, config: Any, lengths: Lengths, device: Device, ranks: int) -> float | None:
@@ -318,7 +331,7 @@ def _seconds(recipe: Recipe, config: Any, lengths: Lengths, device: Device, rank
     return work * again / flops / REACHED[device.kind] / ranks
 
 
-def _notes(device: Device, sharded: bool, seconds: float | None) -> tuple[str, ...]:
+def _notes(device: Device, strategy: Strategy, seconds: float | None) -> tuple[str, ...]:
     found = []
     if device.kind == "cuda":
         found.append(
@@ -328,8 +341,8 @@ def _notes(device: Device, sharded: bool, seconds: float | None) -> tuple[str, .
             found.append(
                 f"Time assumes {REACHED['cuda']:.0%} of the GPU's bfloat16 products; it was not measured."
             )
-    if sharded:
-        found.append("Weights and states are cut over the ranks (FSDP2).")
+    if strategy != "ddp":
+        found.append(CUT[strategy])
     return tuple(found)
 
 
@@ -379,12 +392,13 @@ def alternatives(
     """What the recipe would take with other settings, and over more ranks."""
 
     def weighed(name: str, settings: Mapping[str, Any], other: Recipe, count: int) -> Alternative:
-        peak = footprint(other, config, lengths, device, count, sharded=count > 1).peak
+        strategy: Strategy = "fsdp2" if count > 1 else "ddp"
+        peak = footprint(other, config, lengths, device, count, strategy).peak
         cut = other.train.tokens_per_microbatch
         if peak > device.total and other.train.micro_batch_size is None and cut in (None, "auto"):
             # A budget that is found fills what is free: with fewer tokens at a time the same may fit.
             fewer = changed(other, {"train.tokens_per_microbatch": FEWER_TOKENS})
-            peak = footprint(fewer, config, lengths, device, count, sharded=count > 1).peak
+            peak = footprint(fewer, config, lengths, device, count, strategy).peak
             name = f"{name}, {FEWER_TOKENS} tokens at a time"
             settings = {**settings, "train.tokens_per_microbatch": FEWER_TOKENS}
         return Alternative(name, settings, peak, peak <= device.total)

@@ -58,6 +58,8 @@ def train_step(
     The gradient is the mean over the pairs of the global batch (for SFT over its scored tokens), however it is cut and
     dealt. Several ranks are given the micro-batches of all of them, as `divide` orders them; in a turn for which one
     has nothing left it scores the shortest group, which counts nothing: sharded weights need all ranks in a forward.
+    accelerator: what takes losses back and clips, accelerate's or an optimizer that does both itself (`ZeroAdamW`).
+
     Raises Collapsed *before* the weights change when the loss or the gradient is not finite, naming the row if it can.
     """
     groups = [group for batch in batches for group in batch]
