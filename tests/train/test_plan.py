@@ -16,7 +16,7 @@ from simpo.train.accelerator import make_accelerator, run_scorer
 from simpo.train.budget import kept_bytes
 from simpo.train.footprint import Blueprint, bytes_per_weight, typical_group
 from simpo.train.optimizer import make_optimizer, reserve
-from simpo.train.plan import changed, find_lengths, footprint, make_plan, plan_device, read_config
+from simpo.train.plan import CUT, changed, find_lengths, footprint, make_plan, plan_device, read_config
 from simpo.train.prepare import attach_adapter, checkpoint_activations, prepare
 from tests.train.made_up import Workshop
 
@@ -133,6 +133,20 @@ def test_each_change_that_is_proposed_takes_less_and_says_whether_it_fits(worksh
     assert peaks["8 ranks, sharded"] < peaks["2 ranks, sharded"]
     for each in plan.alternatives:
         assert each.fits == (each.peak <= plan.device.total)
+
+
+def test_what_a_strategy_cuts_is_counted_once_over_all_ranks(workshop: Workshop) -> None:
+    """Of bfloat16 weights: ZeRO-2 leaves the weights whole, FSDP2 cuts them too, copies cut nothing."""
+    bfloat16: dict[str, Any] = {"model": {"dtype": "bfloat16"}}
+    parts = {}
+    for strategy in ("ddp", "zero2", "fsdp2"):
+        recipe = workshop.recipe(strategy, **bfloat16, parallel={"strategy": strategy}).recipe
+        plan = make_plan(recipe, gpu="80GB", ranks=4, lengths=(100, 60, 60))
+        assert [note for note in plan.notes if note in CUT.values()] == [CUT[s] for s in CUT if s == strategy]
+        parts[strategy] = plan.footprint.parts
+    for name in ("gradients", "moments", "masters"):
+        assert parts["zero2"][name] == parts["fsdp2"][name] == parts["ddp"][name] / 4, name
+    assert parts["fsdp2"]["weights"] < parts["zero2"]["weights"] == parts["ddp"]["weights"]
 
 
 def test_a_change_leaves_what_it_does_not_name(workshop: Workshop) -> None:
