@@ -156,6 +156,15 @@ def test_drift_is_a_mean_over_replies_of_nats_per_token() -> None:
     assert drift_json({"a": []}, table) is None
 
 
+def test_the_interval_of_a_divergence_does_not_reach_below_none() -> None:
+    table = pair_table({"a": [evaluation([1, 1])] * 2, BASE: [evaluation([0, 0])]})
+    seeds = [Drift([{"prompt_id": p, "total": total, "tokens": 1} for p in "pq"], []) for total in (0.1, 5.0)]
+    found = drift_json({"a": seeds}, table)
+    assert found is not None
+    chosen = found["models"]["a"]["chosen"]
+    assert chosen["low"] == 0.0 < chosen["value"] < chosen["high"]
+
+
 def test_regression_sets_are_compared_question_by_question() -> None:
     about = {"kind": "exact_match", "metric": "m", "file": "f", "not_checked": 0, "more": {"x": 0.5}}
 

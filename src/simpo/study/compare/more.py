@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,11 @@ def _by_prompt(seeds: Sequence[Divergences]) -> tuple[Floats, list[str]] | None:
 
 
 def _estimate(found: tuple[Floats, list[str]] | None) -> Json | None:
-    return None if found is None else dict(crossed_mean(*found, bounds=None).to_json())
+    """Mean of divergences with its interval, of which nothing lies below 0: a KL divergence does not."""
+    if found is None:
+        return None
+    interval = crossed_mean(*found, bounds=None)
+    return dict(replace(interval, low=max(interval.low, 0.0)).to_json())
 
 
 def regression_json(evaluations: Mapping[str, Sequence[Evaluation]]) -> list[Json] | None:
