@@ -37,32 +37,38 @@ def choose_strategy(recipe: Recipe, policy: Policy, ranks: Ranks) -> Strategy:
     return strategy
 
 
-def _require_held_alike(recipe: Recipe, strategy: str) -> None:
-    """RecipeError for weights or states that several ranks cannot share."""
+def _obstacle(recipe: Recipe, strategy: str) -> tuple[str, str] | None:
+    """A setting whose weights or states several ranks cannot share by this strategy, and what to do; None if none."""
     train, coarse = recipe.train, recipe.model.dtype == "bfloat16"
-    copies, shards = (
-        "set parallel.strategy: ddp, or leave it out",
-        "leave it out: fsdp2 and zero2 cut the states",
-    )
-    other = "set parallel.strategy: fsdp2 or ddp, or train.rounding: master"
-    for held, key, spread, fix in (
-        (train.offload_optimizer, "train.offload_optimizer", ("ddp", "fsdp2", "zero2"), shards),
-        (train.optimizer != "adamw", f"train.optimizer {train.optimizer}", ("fsdp2", "zero2"), copies),
+    copies = "set parallel.strategy: ddp, or leave it out"
+    cut = ("fsdp2", "zero2")
+    for held, key, where, fix in (
         (
-            recipe.model.quantize != "none",
-            f"model.quantize {recipe.model.quantize}",
-            ("fsdp2", "zero2"),
-            copies,
+            train.offload_optimizer,
+            "train.offload_optimizer",
+            ("ddp", *cut),
+            "leave it out: fsdp2 and zero2 cut the states",
         ),
+        (train.optimizer != "adamw", f"train.optimizer {train.optimizer}", cut, copies),
+        (recipe.model.quantize != "none", f"model.quantize {recipe.model.quantize}", cut, copies),
         (
             coarse and train.rounding not in (None, "master"),
             f"train.rounding {train.rounding}",
             ("zero2",),
-            other,
+            "set parallel.strategy: fsdp2 or ddp, or train.rounding: master",
         ),
     ):
-        if held and strategy in spread:
-            raise RecipeError(f"{key} does not work over several ranks with strategy {strategy}", fix=fix)
+        if held and strategy in where:
+            return key, fix
+    return None
+
+
+def _require_held_alike(recipe: Recipe, strategy: str) -> None:
+    """RecipeError for weights or states that several ranks cannot share."""
+    obstacle = _obstacle(recipe, strategy)
+    if obstacle is not None:
+        key, fix = obstacle
+        raise RecipeError(f"{key} does not work over several ranks with strategy {strategy}", fix=fix)
 
 
 def require_strategy(recipe: Recipe) -> None:
@@ -86,6 +92,9 @@ def _choose(recipe: Recipe, policy: Policy) -> Strategy:
     named = recipe.parallel.strategy
     if named in ("ddp", "fsdp2", "zero2"):
         return Strategy(named, "as the recipe says")
+    obstacle = _obstacle(recipe, "fsdp2")
+    if obstacle is not None:
+        return Strategy("ddp", f"{obstacle[0]} cannot be cut")
     if policy.device.type != "cuda":
         return Strategy("ddp", "no GPU whose memory could be short")
     kind = recipe.train.rounding or "master" if recipe.model.dtype == "bfloat16" else "float32"
