@@ -145,6 +145,18 @@ def test_other_settings_are_measured_anew(bench: Bench) -> None:
     assert report["generation"]["num_prompts"] == 2
 
 
+def test_pairs_that_are_too_long_to_measure_are_left_out_of_the_count(bench: Bench) -> None:
+    test = bench.folder / "test.jsonl"
+    rows = [json.loads(text) for text in test.read_text(encoding="utf-8").splitlines()]
+    test = Path(bench.write("longer.jsonl", [*rows, {**rows[0], "prompt": "why " * 500}]))
+    sections: dict[str, Any] = {"data": {"test": str(test), "max_length": 128}, "evaluate": {"generate": 0}}
+    recipes = ((f"{name}.yaml", bench.recipe(**sections, method={"name": name})) for name in ("simpo", "dpo"))
+    plan = bench.plan(*recipes)
+    bench.train(plan)
+    data = compare(plan, cost_steps=0)["data"]
+    assert (data["num_pairs"], data["num_prompts"], data["dropped"]) == (12, 8, {"overlong": 1})
+
+
 def test_given_runs_are_compared_as_they_are_and_left_alone(bench: Bench) -> None:
     plan, report = compared(bench)
     folders = [run.folder for one in plan.contenders for run in one.runs]

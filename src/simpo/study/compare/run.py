@@ -151,6 +151,8 @@ def _data_json(plan: Plan, measured: Measurements) -> dict[str, Any]:
     )
     return {
         **about,
+        "num_pairs": len(pairs),  # those that were measured: `dropped` counts the others
+        "num_prompts": len({pair["prompt_id"] for pair in pairs}),
         "chosen_chars": float(np.median(chosen)),
         "rejected_chars": float(np.median(rejected)),
         "chosen_longer": float((chosen > rejected).mean()),
