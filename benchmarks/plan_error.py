@@ -44,7 +44,7 @@ def jobs(shape: str, model: Path, scratch: Path) -> Iterator[Job]:
 
 def row_of(shape: str, job: Job, scratch: Path) -> dict[str, Any]:
     """Predicted and measured peak of one job."""
-    from simpo.train.plan import make_plan
+    from simpo.sizing.plan import make_plan
 
     plan = make_plan(recipe_of(job, scratch / "unused"), gpu=None)
     measured = Processes(Path(sys.executable), {}).measure("simpo", job, scratch).measured

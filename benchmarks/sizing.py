@@ -10,8 +10,9 @@ from typing import Any
 
 from benchmarks.gpu import SHAPES
 from simpo.recipe import Recipe
-from simpo.train.footprint import Footprint
-from simpo.train.plan import Lengths, footprint, plan_device
+from simpo.sizing.footprint import Footprint, footprint
+from simpo.sizing.given import Lengths
+from simpo.sizing.target import plan_device
 
 MODELS = ("llama-1b", "qwen-7b", "llama-8b")
 LENGTHS = Lengths(300, 250, 250, 2048, None, "as given")

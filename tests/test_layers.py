@@ -15,7 +15,7 @@ LEVELS = (
     ("recipe",),
     ("data", "model", "runs"),
     ("train", "evaluate", "audit"),
-    ("study", "release", "report", "feedback", "build"),
+    ("study", "sizing", "release", "report", "build"),
     ("web", "cli"),
 )
 NEIGHBOURS: Mapping[str, frozenset[str]] = {

@@ -11,7 +11,7 @@ from simpo.cli.output import print_json, print_table, print_text
 from simpo.errors import CheckFailed, RecipeError
 
 if TYPE_CHECKING:
-    from simpo.train.plan import Plan
+    from simpo.sizing.plan import Plan
 
 GIB = 2**30
 
@@ -40,7 +40,7 @@ def command(
     """
     from simpo.cli.recipe import recipe_file
     from simpo.recipe import load_recipe
-    from simpo.train.plan import make_plan
+    from simpo.sizing.plan import make_plan
 
     loaded = load_recipe(recipe_file(recipe), overrides or []).recipe
     plan = make_plan(loaded, gpu=gpu, ranks=ranks, lengths=_lengths(lengths))

@@ -205,12 +205,15 @@ def _equal_clusters(x: Floats, labels: Ints) -> bool:
     return float(np.ptp(means)) <= 1e-12 * max(1.0, float(np.abs(means).max()))
 
 
-def clustered_variance(x: Floats, labels: Ints) -> float:
-    """Variance of the mean when clusters are drawn: the linearised ratio estimator of survey sampling."""
+def clustered_variance(x: Floats, labels: Ints, *, about: float | None = None) -> float:
+    """Variance of the mean of x [N] when whole clusters are drawn: the linearised ratio estimator of survey sampling.
+
+    about: the value that squares are taken about, the mean itself where it is None. One cluster tells nothing: 0.
+    """
     num_clusters = int(labels.max()) + 1
     if num_clusters < 2:
         return 0.0
-    residuals = np.bincount(labels, weights=x - x.mean())
+    residuals = np.bincount(labels, weights=x - (x.mean() if about is None else about))
     return num_clusters / (num_clusters - 1) * float((residuals**2).sum()) / len(x) ** 2
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from simpo.core.intervals import labelled
+from simpo.core.intervals import clustered_variance, labelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,9 @@ def standard_error(first: npt.ArrayLike, second: npt.ArrayLike, clusters: Sequen
     """
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     x, labels = labelled(differences, clusters)
-    sums = np.bincount(labels, weights=x)
-    if len(sums) < 2:
+    if int(labels.max()) == 0:
         return math.inf
-    return math.sqrt(len(sums) / (len(sums) - 1) * float((sums**2).sum())) / len(x)
+    return math.sqrt(clustered_variance(x, labels, about=0.0))
 
 
 def select(candidates: Sequence[Candidate], clusters: Sequence[Hashable]) -> Selection:

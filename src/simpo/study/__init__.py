@@ -1,1 +1,1 @@
-"""Studies: runs with their evidence, and (later) many runs compared."""
+"""Studies: runs with their evidence, and many runs compared."""

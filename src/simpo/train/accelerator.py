@@ -22,7 +22,7 @@ from simpo.train.tracker import require_tracker
 
 def require_machine(recipe: Recipe) -> None:
     """RecipeError for what this machine cannot do, before anything is loaded or written."""
-    require_strategy(recipe)
+    require_strategy(recipe, current().size)
     require_tracker(recipe)
     require_packages(recipe)
     device = choose_device(recipe.train.device)

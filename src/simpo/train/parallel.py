@@ -13,10 +13,10 @@ from simpo.model.load import Policy
 from simpo.model.reference import LiveReference, Reference
 from simpo.model.sharding import is_sharded, shard
 from simpo.recipe import Recipe
-from simpo.runs.ranks import Ranks, current
+from simpo.runs.ranks import Ranks
+from simpo.train.weight_bytes import SIZES, bytes_per_weight
 
-# Bytes a trained weight takes with its gradient and AdamW's two moments, by what holds the weights and their updates.
-STATE_BYTES = {"float32": 16, "master": 18, "stochastic": 8, "nearest": 8}
+StrategyName = Literal["alone", "ddp", "fsdp2", "zero2"]
 ROOMY = 0.5  # of a GPU's memory: activations need the rest
 
 
@@ -24,20 +24,50 @@ ROOMY = 0.5  # of a GPU's memory: activations need the rest
 class Strategy:
     """`alone` for one process; else what the recipe says, or `auto` found, and why in a sentence."""
 
-    name: Literal["alone", "ddp", "fsdp2", "zero2"]
+    name: StrategyName
     reason: str
+
+
+ALONE = Strategy("alone", "one process")
 
 
 def choose_strategy(recipe: Recipe, policy: Policy, ranks: Ranks) -> Strategy:
     """What `parallel.strategy` comes to on this machine, the same on every rank."""
     if ranks.size == 1:
-        return Strategy("alone", "one process")
-    strategy: Strategy = ranks.on_main(_choose, recipe, policy)
+        return ALONE
+    strategy: Strategy = ranks.on_main(_choose_here, recipe, policy, ranks.size)
     _require_held_alike(recipe, strategy.name)
     return strategy
 
 
-def _obstacle(recipe: Recipe, strategy: str) -> tuple[str, str] | None:
+def _choose_here(recipe: Recipe, policy: Policy, ranks: int) -> Strategy:
+    device = policy.device
+    cuda = device.type == "cuda"
+    memory = torch.cuda.get_device_properties(device).total_memory if cuda else 0.0
+    return strategy_for(recipe, policy.parameter_counts()["trained"], device.type, memory, ranks)
+
+
+def strategy_for(recipe: Recipe, trained: int, kind: str, memory: float, ranks: int) -> Strategy:
+    """What `parallel.strategy` comes to for so many `trained` weights on `ranks` devices of a kind.
+
+    kind: "cpu" or "cuda"; memory: bytes of one device. `auto` cuts where weights and states would fill much of it.
+    """
+    named = recipe.parallel.strategy
+    if ranks == 1:
+        return ALONE
+    if named == "ddp" or named == "fsdp2" or named == "zero2":
+        return Strategy(named, "as the recipe says")
+    obstacle = obstacle_to(recipe, "fsdp2")
+    if obstacle is not None:
+        return Strategy("ddp", f"{obstacle[0]} cannot be cut")
+    if kind != "cuda":
+        return Strategy("ddp", "no GPU whose memory could be short")
+    needed = trained * (SIZES[recipe.model.dtype] + sum(bytes_per_weight(recipe).values()))
+    figures = f"{needed / 2**30:.1f} GiB of states, {memory / 2**30:.0f} GiB a GPU"
+    return Strategy("fsdp2" if needed > ROOMY * memory else "ddp", figures)
+
+
+def obstacle_to(recipe: Recipe, strategy: str) -> tuple[str, str] | None:
     """A setting whose weights or states several ranks cannot share by this strategy, and what to do; None if none."""
     train, coarse = recipe.train, recipe.model.dtype == "bfloat16"
     copies = "set parallel.strategy: ddp, or leave it out"
@@ -65,14 +95,14 @@ def _obstacle(recipe: Recipe, strategy: str) -> tuple[str, str] | None:
 
 def _require_held_alike(recipe: Recipe, strategy: str) -> None:
     """RecipeError for weights or states that several ranks cannot share."""
-    obstacle = _obstacle(recipe, strategy)
+    obstacle = obstacle_to(recipe, strategy)
     if obstacle is not None:
         key, fix = obstacle
         raise RecipeError(f"{key} does not work over several ranks with strategy {strategy}", fix=fix)
 
 
-def require_strategy(recipe: Recipe) -> None:
-    """RecipeError for a strategy that cannot be had, or not with the rest of the recipe."""
+def require_strategy(recipe: Recipe, ranks: int) -> None:
+    """RecipeError for a strategy that cannot be had, or not by so many ranks with the rest of the recipe."""
     name = recipe.parallel.strategy
     if name == "zero3":
         raise RecipeError(
@@ -84,24 +114,8 @@ def require_strategy(recipe: Recipe) -> None:
             "accelerate was configured to start DeepSpeed, whose settings a run takes from its recipe alone",
             fix="start with `simpo launch` or `accelerate launch --multi_gpu`, and set parallel.strategy: zero2",
         )
-    if current().size > 1 and name != "auto":
+    if ranks > 1 and name != "auto":
         _require_held_alike(recipe, name)
-
-
-def _choose(recipe: Recipe, policy: Policy) -> Strategy:
-    named = recipe.parallel.strategy
-    if named in ("ddp", "fsdp2", "zero2"):
-        return Strategy(named, "as the recipe says")
-    obstacle = _obstacle(recipe, "fsdp2")
-    if obstacle is not None:
-        return Strategy("ddp", f"{obstacle[0]} cannot be cut")
-    if policy.device.type != "cuda":
-        return Strategy("ddp", "no GPU whose memory could be short")
-    kind = recipe.train.rounding or "master" if recipe.model.dtype == "bfloat16" else "float32"
-    needed = policy.parameter_counts()["trained"] * STATE_BYTES[kind]
-    there = torch.cuda.get_device_properties(policy.device).total_memory
-    figures = f"{needed / 2**30:.1f} GiB of states, {there / 2**30:.0f} GiB a GPU"
-    return Strategy("fsdp2" if needed > ROOMY * there else "ddp", figures)
 
 
 def shard_models(policy: Policy, reference: Reference | None, ranks: Ranks) -> None:

@@ -12,12 +12,16 @@ import torch
 from simpo.errors import RecipeError
 from simpo.model.load import load_policy
 from simpo.recipe import Recipe
+from simpo.sizing.blueprint import Blueprint, typical_group
+from simpo.sizing.footprint import footprint
+from simpo.sizing.given import find_lengths, read_config
+from simpo.sizing.plan import CUT, changed, make_plan
+from simpo.sizing.target import plan_device
 from simpo.train.accelerator import make_accelerator, run_scorer
 from simpo.train.budget import kept_bytes
-from simpo.train.footprint import Blueprint, bytes_per_weight, typical_group
 from simpo.train.optimizer import make_optimizer, reserve
-from simpo.train.plan import CUT, changed, find_lengths, footprint, make_plan, plan_device, read_config
 from simpo.train.prepare import attach_adapter, checkpoint_activations, prepare
+from simpo.train.weight_bytes import bytes_per_weight
 from tests.train.made_up import Workshop
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -147,6 +151,30 @@ def test_what_a_strategy_cuts_is_counted_once_over_all_ranks(workshop: Workshop)
     for name in ("gradients", "moments", "masters"):
         assert parts["zero2"][name] == parts["fsdp2"][name] == parts["ddp"][name] / 4, name
     assert parts["fsdp2"]["weights"] < parts["zero2"]["weights"] == parts["ddp"]["weights"]
+
+
+def test_several_ranks_are_planned_as_they_would_train(workshop: Workshop) -> None:
+    """What ranks cannot share is refused, not cut by `auto`, and not proposed to them."""
+    small: dict[str, Any] = {"gpu": "0.0004GB", "lengths": (100, 60, 60)}
+    names = {
+        ranks: {each.name.partition(", 2048 tokens")[0] for each in plan.alternatives}
+        for ranks in (1, 2)
+        for plan in [make_plan(workshop.recipe(f"of-{ranks}").recipe, ranks=ranks, **small)]
+    }
+    alone = {"states on the CPU, bfloat16, checkpointing", "2 ranks, sharded"}
+    assert names[1] - names[2] == alone and "4 ranks, sharded" in names[2]
+    parts = {}
+    for optimizer in ("adamw", "adamw_8bit"):
+        recipe = workshop.recipe(optimizer, train={"optimizer": optimizer}).recipe
+        one, two = (make_plan(recipe, ranks=ranks, **small) for ranks in (1, 2))
+        parts[optimizer] = one.footprint.parts["weights"] / two.footprint.parts["weights"]
+        assert [note in CUT.values() for note in two.notes].count(True) == (optimizer == "adamw")
+    assert parts == {"adamw": 2, "adamw_8bit": 1}
+    with pytest.raises(RecipeError, match="zero3 is not supported"):
+        make_plan(workshop.recipe("third", parallel={"strategy": "zero3"}).recipe, ranks=2, **small)
+    held = workshop.recipe("held", parallel={"strategy": "ddp"}, train={"offload_optimizer": True}).recipe
+    with pytest.raises(RecipeError, match="offload_optimizer does not work over several ranks"):
+        make_plan(held, ranks=2, **small)
 
 
 def test_a_change_leaves_what_it_does_not_name(workshop: Workshop) -> None:

@@ -1,4 +1,4 @@
-"""What a run will hold in memory, part by part, from a model's configuration alone: no weight is made or loaded."""
+"""A model from its configuration alone: its weights counted, and what a forward of it keeps. No weight is made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from simpo.errors import RecipeError
 from simpo.model.attention import use_shared_attention
-from simpo.model.head import CHUNK_LOGITS, KEPT_CHUNKS
 from simpo.model.load import Policy, add_adapter
 from simpo.model.pack import CannotShare
 from simpo.model.shared import run_body
@@ -25,26 +24,10 @@ from simpo.recipe import Recipe
 from simpo.records import Message, Pair, Source, TokenGroup
 from simpo.train.budget import kept_bytes
 from simpo.train.prepare import checkpoint_activations
-
-# Bytes of a number in each type, and of one in NF4 with quantised constants: half a byte, one more for each block of
-# 64, four for each 256 blocks.
-SIZES = {"float32": 4.0, "bfloat16": 2.0}
-NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
-EIGHT_BIT = 1 + 4 / 256  # a code, and a float32 scale for each block of 256
+from simpo.train.weight_bytes import SIZES
 
 # Layers that are run to see what one more of them keeps; even numbers, for models whose layers take turns.
 FEW_LAYERS, MORE_LAYERS = 2, 4
-
-
-def bytes_per_weight(recipe: Recipe) -> dict[str, float]:
-    """Bytes a trained weight takes beside itself, where it lies: its gradient, its moments and its float32 master."""
-    train, size = recipe.train, SIZES[recipe.model.dtype]
-    if train.optimizer == "adamw_8bit":
-        return {"gradients": size, "moments": 2 * EIGHT_BIT, "masters": 0.0}
-    if size == 2 and train.rounding in ("stochastic", "nearest"):
-        return {"gradients": 2.0, "moments": 4.0, "masters": 0.0}
-    masters = 4.0 if size == 2 or train.offload_optimizer else 0.0
-    return {"gradients": 4.0, "moments": 8.0, "masters": masters}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +46,11 @@ class Counts:
     largest: int
     vocabulary: int
     hidden: int
+
+    @property
+    def trained(self) -> int:
+        """The adapter's, or all where there is none."""
+        return self.adapter or self.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,31 +212,3 @@ def typical_group(prompt: int, chosen: int, rejected: int) -> TokenGroup:
     ]
     pair = Pair((Message("user", "?"),), "a", "b", Source("typical", 1))
     return TokenGroup(ids[0], (ids[1], ids[2]), pair)
-
-
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """Bytes by part on one device, and on the host where states are offloaded; tokens of a micro-batch."""
-
-    parts: dict[str, float]
-    host: float
-    tokens: int
-    reason: str
-
-    @property
-    def peak(self) -> float:
-        """Bytes at the worst moment: in a step, or while the policy writes and no activations are there."""
-        stays = sum(self.parts[name] for name in ("runtime", "weights", "moments", "masters", "reference"))
-        step = sum(self.parts[name] for name in ("gradients", "activations", "head", "workspace"))
-        return stays + max(step, self.parts["cache"])
-
-
-def head_bytes(counts: Counts, recipe: Recipe, rows: float) -> float:
-    """What the output head holds: logits kept for the backward, a chunk in float32 with its copy, its weight cast."""
-    size = 2.0 if recipe.train.precision == "bf16" else SIZES[recipe.model.dtype]
-    logits = min(rows * counts.vocabulary, KEPT_CHUNKS * CHUNK_LOGITS)
-    chunk = 4.0 * min(rows * counts.vocabulary, CHUNK_LOGITS)
-    cast = counts.vocabulary * counts.hidden * size if size < SIZES[recipe.model.dtype] else 0.0
-    if recipe.adapter.type != "none":  # frozen: one chunk at a time, and what the hidden states get
-        return 2 * rows * counts.hidden * size + 3 * chunk + cast
-    return logits * size + 2 * chunk + cast
