@@ -18,6 +18,7 @@ from simpo.records import TokenGroup
 from simpo.runs.ranks import apart, current
 from simpo.train.parallel import require_strategy
 from simpo.train.tracker import require_tracker
+from simpo.train.zero import import_deepspeed
 
 
 def require_machine(recipe: Recipe) -> None:
@@ -26,6 +27,8 @@ def require_machine(recipe: Recipe) -> None:
     require_tracker(recipe)
     require_packages(recipe)
     device = choose_device(recipe.train.device)
+    if recipe.parallel.strategy == "zero2" and current().size > 1:
+        import_deepspeed(device)
     if recipe.train.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise RecipeError(
             "train.precision bf16: this GPU has no bfloat16", fix="set train.precision: float32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,29 @@ from simpo.errors import RecipeError
 from simpo.train.reduce import BUCKET
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+OLDEST = (0, 19, 8)  # whose engine can be told to sum
+
+
+def import_deepspeed(device: torch.device) -> Any:
+    """DeepSpeed, set up for the device. RecipeError where it cannot be imported or cannot sum gradients."""
+    # It would take a GPU where one is there, whatever train.device says.
+    os.environ.setdefault("DS_ACCELERATOR", device.type)
+    try:
+        import deepspeed
+    except Exception as error:  # it compiles and asks drivers on import: anything may come of that
+        raise RecipeError(
+            f"parallel.strategy zero2: deepspeed cannot be imported: {str(error).splitlines()[0]}",
+            fix="mend the installation (`python -c 'import deepspeed'`), or set parallel.strategy: fsdp2",
+        ) from error
+    numbers = tuple(int(word) for word in re.findall(r"\d+", deepspeed.__version__)[:3])
+    if numbers < OLDEST:
+        raise RecipeError(
+            f"parallel.strategy zero2: deepspeed {deepspeed.__version__} cannot sum gradients over the ranks",
+            fix=f"pip install 'deepspeed>={'.'.join(map(str, OLDEST))}'",
+        )
+    # For inference on CPUs, and compiled on import of it: a compiler is not what a training should need.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
 
 
 class ZeroAdamW(torch.optim.Optimizer):
@@ -123,12 +147,7 @@ def _start_engine(weights: _Weights, base: torch.optim.AdamW, max_grad_norm: flo
             f"parallel.strategy zero2: the trained weights are {names}, and DeepSpeed takes float32 or bfloat16 ones",
             fix="set parallel.strategy: fsdp2, or ddp",
         )
-    # It would take a GPU where one is there, whatever train.device says.
-    os.environ.setdefault("DS_ACCELERATOR", next(weights.parameters()).device.type)
-    import deepspeed
-
-    # For inference on CPUs, and compiled on import of it: a compiler is not what a training should need.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed = import_deepspeed(next(weights.parameters()).device)
     engine, *_ = deepspeed.initialize(
         model=weights,
         optimizer=base,
@@ -147,10 +166,5 @@ def _start_engine(weights: _Weights, base: torch.optim.AdamW, max_grad_norm: flo
             },
         },
     )
-    if engine.gradient_average:
-        raise RecipeError(
-            f"parallel.strategy zero2: deepspeed {deepspeed.__version__} cannot sum gradients over the ranks",
-            fix="pip install 'deepspeed>=0.19.8'",
-        )
     engine.set_gradient_accumulation_boundary(False)
     return engine
