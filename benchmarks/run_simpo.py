@@ -33,6 +33,7 @@ IDEAS = {
     "tiles": "attention over whole blocks at once, weights kept for the backward",
     "kept logits": "logits of the head computed again in the backward, chunk by chunk",
     "few shapes": "rows and tiles as long as they are: a compiled product for each length",
+    "strips": "logits of a whole chunk go through each operation of the head in turn",
     "fused adapter": "an adapted layer as peft works it out, pass by pass",
     "kept memory": "glibc's own settings: large buffers go back to the system after each use",
 }
@@ -47,6 +48,8 @@ def leave_out(ideas: tuple[str, ...]) -> None:
         attention.DENSE_TOKENS = 2**62
     if "kept logits" in ideas:
         head.KEPT_CHUNKS = 1
+    if "strips" in ideas:
+        head.STRIP_LOGITS = 2**62
     if "few shapes" in ideas:
         pack.SHAPE_STEP = 1
     if "kept memory" in ideas:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from simpo.model import head
 from simpo.model.head import KEPT_CHUNKS, LogitShape, picked_logps
 from simpo.model.pack import CannotShare
 
@@ -41,10 +42,17 @@ def all_at_once(
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rows_in_a_chunk", [1, 3, ROWS, 100])
+@pytest.mark.parametrize("rows_in_a_strip", [2, 100])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_chunks_of_every_size_give_the_log_softmax_and_its_gradients(
-    frozen: bool, rows_in_a_chunk: int, shape: LogitShape, bias: bool
+def test_chunks_and_strips_of_every_size_give_the_log_softmax_and_its_gradients(
+    frozen: bool,
+    rows_in_a_strip: int,
+    rows_in_a_chunk: int,
+    shape: LogitShape,
+    bias: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(head, "STRIP_LOGITS", rows_in_a_strip * VOCABULARY)
     hidden, weight, offset, targets = make(bias=bias)
     inputs = [hidden] if frozen else [tensor for tensor in (hidden, weight, offset) if tensor is not None]
     if frozen:

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from simpo.model.pack import CannotShare, round_down, round_up
 
-# Logits worked on at once: 32 MiB in float32, which a last-level cache may hold.
+# Logits made at once: 32 MiB in float32. Products of many rows are the faster ones.
 CHUNK_LOGITS = 2**23
+
+# Of these, logits worked on at once on a CPU: 4 MiB in float32, which its caches hold from one operation to the next.
+STRIP_LOGITS = 2**20
 
 # What the head gave is kept for the backward, in its own type, where it is at most so many chunks; more is made again,
 # so many chunks at a time.
 KEPT_CHUNKS = 8
-
-Chunk = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +127,15 @@ class _FrozenHead(torch.autograd.Function):
         cast = weight.to(hidden.dtype)
         logps = hidden.new_empty(len(hidden), dtype=_precise(hidden))
         slopes = torch.empty_like(hidden)
-        size = _rows_of_chunk(chunk_logits, len(weight))
+        size = _rows_of_chunk(max(1, 4 // hidden.element_size()) * chunk_logits, len(weight))
         for start in range(0, len(hidden), size):
-            rows = slice(start, start + size)
-            picked = targets[rows, None]
-            logits = _logits(hidden[rows] @ cast.T, bias, shape, keep=False)
-            normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
-            logps[rows] = (logits.gather(-1, picked) - normaliser).squeeze(-1)
-            through = shape.slope(logits)
-            step = logits.sub_(normaliser).exp_().neg_()  # in place: the logits have said what they had to
-            step.scatter_add_(-1, picked, torch.ones_like(normaliser))
-            if through is not None:
-                step.mul_(through)
-            slopes[rows] = step.mul_(shape.scale).to(hidden.dtype) @ cast
+            products = hidden[start : start + size] @ cast.T
+            for part in _strips(products):
+                rows = slice(start + part.start, start + part.stop)
+                logits = _logits(products[part], bias, shape, keep=False)
+                logps[rows] = _logps_to_slopes(logits, targets[rows, None], shape)
+                products[part] = logits
+            torch.mm(products, cast, out=slopes[start : start + size])
         ctx.save_for_backward(slopes)
         return logps
 
@@ -166,15 +163,18 @@ class _PickedLogps(torch.autograd.Function):
         normaliser = hidden.new_empty(len(hidden), dtype=_precise(hidden))
         logps = hidden.new_empty(len(targets), dtype=_precise(hidden))
         keep = any(ctx.needs_input_grad) and len(hidden) * len(weight) <= KEPT_CHUNKS * chunk_logits
-        products = hidden @ cast.T if keep else None
-        for rows, picks in _chunks(slice(0, len(hidden)), len(weight), pick_row, chunk_logits):
-            product = hidden[rows] @ cast.T if products is None else products[rows]
-            logits = _logits(product, bias, shape, keep=keep)
-            normaliser[rows] = torch.logsumexp(logits, dim=-1)
-            local = pick_row[picks] - rows.start
-            logps[picks] = logits[local, targets[picks]] - normaliser[rows][local]
+        size = len(hidden) if keep else _rows_of_chunk(chunk_logits, len(weight))
+        products = None
+        for start in range(0, len(hidden), size):
+            products = hidden[start : start + size] @ cast.T
+            for part in _strips(products):
+                rows, picks = _at(start, part, pick_row)
+                logits = _logits(products[part], bias, shape, keep=keep)
+                normaliser[rows] = torch.logsumexp(logits, dim=-1)
+                local = pick_row[picks] - rows.start
+                logps[picks] = logits[local, targets[picks]] - normaliser[rows][local]
         ctx.save_for_backward(hidden, weight, bias, pick_row, targets, normaliser)
-        ctx.products, ctx.shape, ctx.chunk_logits = products, shape, chunk_logits
+        ctx.products, ctx.shape, ctx.chunk_logits = products if keep else None, shape, chunk_logits
         return logps
 
     @staticmethod
@@ -190,12 +190,11 @@ class _PickedLogps(torch.autograd.Function):
         for start in range(0, len(hidden), size):
             rows = slice(start, min(start + size, len(hidden)))
             products = hidden[rows] @ cast.T if kept is None else kept
-            for part, picks in _chunks(rows, len(weight), pick_row, ctx.chunk_logits):
-                product = products[part.start - start : part.stop - start]
-                step = _logit_gradients(ctx, product, part, picks, gradients[0])
+            for part in _strips(products):
+                step = _logit_gradients(ctx, products[part], *_at(start, part, pick_row), gradients[0])
                 if grad_bias is not None:
                     grad_bias += step.sum(0)
-                product.copy_(step)
+                products[part] = step
             if grad_hidden is not None:
                 torch.mm(products, cast, out=grad_hidden[rows])
             if want_weight:
@@ -235,12 +234,34 @@ def _precise(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _chunks(rows: slice, vocabulary: int, pick_row: Tensor, chunk_logits: int) -> list[Chunk]:
-    """Runs of rows whose logits fit the chunk, each with the run of picks that belongs to it."""
-    size = _rows_of_chunk(chunk_logits, vocabulary)
-    edges = [*range(rows.start, rows.stop, size), rows.stop]
-    bounds = torch.searchsorted(pick_row, torch.tensor(edges, device=pick_row.device)).tolist()
-    return [(slice(edges[i], edges[i + 1]), slice(bounds[i], bounds[i + 1])) for i in range(len(edges) - 1)]
+def _strips(products: Tensor) -> list[slice]:
+    """Runs of the rows [R, V] that are worked on at once: few on a CPU, all where each operation is a launch."""
+    size = len(products)
+    if products.device.type == "cpu":
+        size = max(1, STRIP_LOGITS // products.shape[1])
+    return [slice(start, min(start + size, len(products))) for start in range(0, len(products), size)]
+
+
+def _at(start: int, part: slice, pick_row: Tensor) -> tuple[slice, slice]:
+    """The rows of a strip of products that begin at `start`, and the run of picks that belongs to them."""
+    rows = slice(start + part.start, start + part.stop)
+    edges = torch.tensor([rows.start, rows.stop], device=pick_row.device)
+    first, end = torch.searchsorted(pick_row, edges).tolist()
+    return rows, slice(first, end)
+
+
+def _logps_to_slopes(logits: Tensor, picked: Tensor, shape: LogitShape) -> Tensor:
+    """Log-probabilities [R] of `picked` [R, 1]; the logits [R, V] become their derivatives by what the head gave."""
+    through = shape.slope(logits)
+    highest = logits.amax(-1, keepdim=True)
+    at = logits.gather(-1, picked) - highest
+    total = logits.sub_(highest).exp_().sum(-1, keepdim=True)
+    logits.mul_(-1 / total).scatter_add_(-1, picked, torch.ones_like(total))
+    if through is not None:
+        logits.mul_(through)
+    if shape.scale != 1.0:
+        logits.mul_(shape.scale)
+    return (at - total.log()).squeeze(-1)
 
 
 def _logits(product: Tensor, bias: Tensor | None, shape: LogitShape, *, keep: bool) -> Tensor:
