@@ -53,7 +53,10 @@ VARIANTS = (
     Variant("float32 tensors, bfloat16 products", {"precision": "bf16_matmul"}),
     Variant("float32", {"precision": "float32"}),
     Variant("LoRA 16, bfloat16 weights", LORA),
-    Variant(f"LoRA 16 without {OF_ADAPTERS}: {IDEAS[OF_ADAPTERS]}", LORA | {"without": (OF_ADAPTERS,)}),
+    *(
+        Variant(f"LoRA 16 without {idea}: {IDEAS[idea]}", LORA | {"without": (idea,)})
+        for idea in (OF_ADAPTERS, "strips")
+    ),
 )
 
 

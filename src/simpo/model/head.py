@@ -235,10 +235,9 @@ def _precise(tensor: Tensor) -> torch.dtype:
 
 
 def _strips(products: Tensor) -> list[slice]:
-    """Runs of the rows [R, V] that are worked on at once: few on a CPU, all where each operation is a launch."""
-    size = len(products)
-    if products.device.type == "cpu":
-        size = max(1, STRIP_LOGITS // products.shape[1])
+    """Runs of the rows [R, V] that are worked on at once: of a chunk on a GPU, of a strip on a CPU."""
+    logits = STRIP_LOGITS if products.device.type == "cpu" else CHUNK_LOGITS
+    size = max(1, logits // products.shape[1])
     return [slice(start, min(start + size, len(products))) for start in range(0, len(products), size)]
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from simpo.model.head import CHUNK_LOGITS, KEPT_CHUNKS
+from simpo.model.head import CHUNK_LOGITS, KEPT_CHUNKS, STRIP_LOGITS
 from simpo.model.pack import num_packed_tokens
 from simpo.recipe import Recipe
 from simpo.sizing.blueprint import Blueprint, Counts, typical_group
@@ -38,15 +38,16 @@ class Footprint:
         return stays + max(step, self.parts["cache"])
 
 
-def head_bytes(counts: Counts, recipe: Recipe, rows: float) -> float:
-    """What the output head holds: logits kept for the backward, a chunk in float32 with its copy, its weight cast."""
+def head_bytes(counts: Counts, recipe: Recipe, rows: float, *, cuda: bool) -> float:
+    """What the output head holds: logits kept for the backward, a strip in float32 with its copy, its weight cast."""
     size = 2.0 if recipe.train.precision == "bf16" else SIZES[recipe.model.dtype]
     logits = min(rows * counts.vocabulary, KEPT_CHUNKS * CHUNK_LOGITS)
-    chunk = 4.0 * min(rows * counts.vocabulary, CHUNK_LOGITS)
+    strip = 4.0 * min(rows * counts.vocabulary, CHUNK_LOGITS if cuda else STRIP_LOGITS)
     cast = counts.vocabulary * counts.hidden * size if size < SIZES[recipe.model.dtype] else 0.0
     if recipe.adapter.type != "none":  # frozen: one chunk at a time, and what the hidden states get
-        return 2 * rows * counts.hidden * size + 3 * chunk + cast
-    return logits * size + 2 * chunk + cast
+        chunk = 4.0 * min(rows * counts.vocabulary, CHUNK_LOGITS)
+        return 2 * rows * counts.hidden * size + chunk + 2 * strip + cast
+    return logits * size + 2 * strip + cast
 
 
 def footprint(
@@ -89,7 +90,7 @@ def footprint(
         "weights": weights,
         **states,
         "activations": activations,
-        "head": head_bytes(counts, recipe, rows),
+        "head": head_bytes(counts, recipe, rows, cuda=cuda),
         "workspace": workspace,
         "reference": _reference(recipe, weights, size * counts.total),
         "cache": _cache(recipe, plan, lengths),
