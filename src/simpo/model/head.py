@@ -164,11 +164,12 @@ class _PickedLogps(torch.autograd.Function):
         logps = hidden.new_empty(len(targets), dtype=_precise(hidden))
         keep = any(ctx.needs_input_grad) and len(hidden) * len(weight) <= KEPT_CHUNKS * chunk_logits
         size = len(hidden) if keep else _rows_of_chunk(chunk_logits, len(weight))
-        products = None
+        first, products = _first_picks(pick_row, len(hidden)), None
         for start in range(0, len(hidden), size):
             products = hidden[start : start + size] @ cast.T
             for part in _strips(products):
-                rows, picks = _at(start, part, pick_row)
+                rows = slice(start + part.start, start + part.stop)
+                picks = slice(first[rows.start], first[rows.stop])
                 logits = _logits(products[part], bias, shape, keep=keep)
                 normaliser[rows] = torch.logsumexp(logits, dim=-1)
                 local = pick_row[picks] - rows.start
@@ -185,13 +186,16 @@ class _PickedLogps(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if want_hidden else None
         grad_weight: Tensor | None = None
         grad_bias = torch.zeros_like(bias, dtype=normaliser.dtype) if want_bias else None
+        first = _first_picks(pick_row, len(hidden))
         kept, ctx.products = ctx.products, None  # given up to the first backward, which writes over it
         size = _rows_of_chunk(KEPT_CHUNKS * ctx.chunk_logits, len(weight))
         for start in range(0, len(hidden), size):
             rows = slice(start, min(start + size, len(hidden)))
             products = hidden[rows] @ cast.T if kept is None else kept
             for part in _strips(products):
-                step = _logit_gradients(ctx, products[part], *_at(start, part, pick_row), gradients[0])
+                place = slice(start + part.start, start + part.stop)
+                picks = slice(first[place.start], first[place.stop])
+                step = _logit_gradients(ctx, products[part], place, picks, gradients[0])
                 if grad_bias is not None:
                     grad_bias += step.sum(0)
                 products[part] = step
@@ -241,12 +245,12 @@ def _strips(products: Tensor) -> list[slice]:
     return [slice(start, min(start + size, len(products))) for start in range(0, len(products), size)]
 
 
-def _at(start: int, part: slice, pick_row: Tensor) -> tuple[slice, slice]:
-    """The rows of a strip of products that begin at `start`, and the run of picks that belongs to them."""
-    rows = slice(start + part.start, start + part.stop)
-    edges = torch.tensor([rows.start, rows.stop], device=pick_row.device)
-    first, end = torch.searchsorted(pick_row, edges).tolist()
-    return rows, slice(first, end)
+def _first_picks(pick_row: Tensor, num_rows: int) -> list[int]:
+    """[R + 1] the first pick of each row and after, asked of a GPU once for all strips."""
+    found: list[int] = torch.searchsorted(
+        pick_row, torch.arange(num_rows + 1, device=pick_row.device)
+    ).tolist()
+    return found
 
 
 def _logps_to_slopes(logits: Tensor, picked: Tensor, shape: LogitShape) -> Tensor:
