@@ -39,7 +39,10 @@ LORA: dict[str, Any] = {"weights": "lora", "precision": "pure", "rounding": "mas
 OF_ADAPTERS = "fused adapter"
 
 VARIANTS = (
-    Variant("all ideas: bf16 autocast, shared prefix, tiles, kept logits, kept memory, cut by tokens", {}),
+    Variant(
+        "all ideas: bf16 autocast, shared prefix, tiles, kept logits, lean layers, kept memory, cut by tokens",
+        {},
+    ),
     *(
         Variant(f"without {idea}: {what}", {"without": (idea,)})
         for idea, what in IDEAS.items()
@@ -55,7 +58,7 @@ VARIANTS = (
     Variant("LoRA 16, bfloat16 weights", LORA),
     *(
         Variant(f"LoRA 16 without {idea}: {IDEAS[idea]}", LORA | {"without": (idea,)})
-        for idea in (OF_ADAPTERS, "strips")
+        for idea in (OF_ADAPTERS, "lean layers", "strips")
     ),
 )
 

@@ -22,6 +22,7 @@ from benchmarks.rows import BenchRow, batches_of, choose_rows, pick_pairs, write
 from benchmarks.run_simpo import recipe_of
 from benchmarks.saved import save_result
 from simpo.data.batches import micro_batches_of_tokens
+from simpo.model.lean import make_lean
 from simpo.model.work import matmul_peak, work_of
 from simpo.train.accelerator import make_accelerator, matmul_precision, run_scorer
 from simpo.train.allocator import keeping_freed_memory
@@ -58,6 +59,7 @@ def step_of(row: BenchRow, model: Path, pairs: int, scratch: Path) -> tuple[Call
     policy = prepared.policy.model
     accelerator = make_accelerator(recipe, prepared.policy.device)
     choice = run_scorer(recipe, accelerator, policy, prepared.train, gradients=False)
+    make_lean(policy)
     policy.train()
     optimizer = make_optimizer(policy, recipe.train)
     budget = find_budget(policy, optimizer, choice, prepared.train, free_bytes(prepared.policy.device))

@@ -34,12 +34,13 @@ IDEAS = {
     "kept logits": "logits of the head computed again in the backward, chunk by chunk",
     "few shapes": "rows and tiles as long as they are: a compiled product for each length",
     "strips": "logits of a whole chunk go through each operation of the head in turn",
+    "lean layers": "norms and gated layers as the model has them, which keep more for the backward",
     "fused adapter": "an adapted layer as peft works it out, pass by pass",
     "kept memory": "glibc's own settings: large buffers go back to the system after each use",
 }
 
 # Those of them that are settings of the recipe.
-BY_RECIPE = ("sharing", "fused adapter")
+BY_RECIPE = ("sharing", "lean layers", "fused adapter")
 
 
 def leave_out(ideas: tuple[str, ...]) -> None:
@@ -102,6 +103,7 @@ def recipe_of(job: Job, output: Path) -> Recipe:
                 "warmup": 0,
                 "precision": {"autocast": "bf16", "bf16_matmul": "bf16_matmul"}.get(job.precision, "float32"),
                 "rounding": job.rounding,
+                "lean_layers": "lean layers" not in job.without,
                 "scorer": "plain" if "sharing" in job.without else "shared",
                 "device": job.device,
                 **way.get("train", {}),

@@ -6,6 +6,7 @@ and bfloat16 its error may not exceed the plain scorer's by more than a factor a
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from simpo.core.logps import SequenceLogps
 from simpo.model import attention, tiles
 from simpo.model.attention import use_shared_attention
+from simpo.model.lean import make_lean
 from simpo.model.pack import CannotShare
 from simpo.model.score import Scorer, score
 from simpo.model.shared import shared_score
@@ -199,6 +201,19 @@ def test_the_shared_scorer_says_what_each_architecture_says(kind: str) -> None:
     assert exact[0] <= 1e-6 and exact[1] <= 5e-6, exact
     for ours, theirs, floor in zip(fast_errors, plain_errors, (2e-6, 2e-5), strict=True):
         assert ours <= 2 * theirs + floor, (fast_errors, plain_errors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", [*DENSE, *ROUTED])
+def test_lean_layers_say_what_each_architecture_says(kind: str, dtype: torch.dtype) -> None:
+    model = build(kind).to(dtype)
+    thin = copy.deepcopy(model)
+    make_lean(thin)
+    before, after = measure(model, score), measure(thin, score)
+    assert torch.equal(after.totals, before.totals)
+    # Gradients are those of other roundings, which a router passes on unchanged: its choice is the same.
+    floor = {torch.float32: 2e-5, torch.bfloat16: 0.06}[dtype]
+    assert after.errors(before)[1] <= floor
 
 
 # In bfloat16 a router's choice between experts hangs on rounding: there is no error to be bounded in ROUTED.

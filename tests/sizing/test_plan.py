@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from simpo.errors import RecipeError
+from simpo.model.lean import make_lean
 from simpo.model.load import load_policy
 from simpo.recipe import Recipe
 from simpo.sizing.blueprint import Blueprint, typical_group
@@ -67,6 +68,7 @@ def test_what_a_forward_keeps_is_counted_without_a_number(kind: str, workshop: W
     accelerator = make_accelerator(recipe, prepared.policy.device)
     choice = run_scorer(recipe, accelerator, model, prepared.train, gradients=False)
     assert choice.name == "shared"
+    make_lean(model)
     if recipe.train.gradient_checkpointing:
         checkpoint_activations(model)
     model.train()

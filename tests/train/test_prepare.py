@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from simpo.errors import DataError, RecipeError
+from simpo.errors import DataError, Interrupted, RecipeError
+from simpo.model.lean import make_lean
 from simpo.model.load import load_policy
 from simpo.recipe import ModelRecipe
+from simpo.train import loop
 from simpo.train.prepare import attach_adapter, checkpoint_activations, load_data, prepare
+from simpo.train.run import resume
+from tests.equivalence.test_resume import at
 from tests.train.made_up import Workshop, pair_rows, write_rows
 
 
@@ -82,3 +86,21 @@ def test_data_errors_come_before_the_model_is_looked_for(workshop: Workshop, tmp
         workshop.train(
             "run", model={"name": str(tmp_path / "none")}, data={"train": str(tmp_path / "none.jsonl")}
         )
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_layers_keep_less_unless_the_recipe_says_otherwise(
+    lean: bool, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of a model that a run taken up again has loaded anew."""
+    found: list[int] = []
+
+    def spy(model: Any) -> int:
+        found.append(make_lean(model))
+        return found[-1]
+
+    monkeypatch.setattr(loop, "make_lean", spy)
+    with pytest.raises(Interrupted):
+        workshop.train("run", at("step", 1), train={"lean_layers": lean, "max_steps": 2})
+    resume(workshop.folder / "run")
+    assert found == ([7, 7] if lean else [])

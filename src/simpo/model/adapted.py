@@ -33,13 +33,13 @@ class FusedLinear(lora.Linear):  # type: ignore[misc]  # peft has no types
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[..., in] to [..., out], as peft's up to rounding."""
-        parts = None if args or kwargs else self._plain_parts(x)
+        parts = None if args or kwargs else self.plain_parts(x)
         if parts is None:
             found: Tensor = super().forward(x, *args, **kwargs)
             return found
         return _LowRankLinear.apply(*parts, self.scaling[self.active_adapters[0]])  # type: ignore[no-any-return,no-untyped-call]
 
-    def _plain_parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None:
+    def plain_parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None:
         """x, W, b, A and B in the type of their products, or None where the function would not be the layer's."""
         names = self.active_adapters
         if self.disable_adapters or self.merged or len(names) != 1 or names[0] not in self.lora_A:

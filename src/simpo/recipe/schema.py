@@ -143,6 +143,11 @@ class TrainRecipe(Section):
         description="`bf16` runs the forward under autocast; `bf16_matmul` keeps float32 tensors and lets a CPU with "
         "bfloat16 units multiply them in bfloat16. Log-softmax is float32 in every case.",
     )
+    lean_layers: bool = Field(
+        True,
+        description="Let RMS norms and gated layers keep less for the backward and work out the rest again; the "
+        "model's own numbers.",
+    )
     rounding: Literal["master", "stochastic", "nearest"] | None = Field(
         None,
         description="How updates reach bfloat16 weights, which hold no change below 1/256 of themselves: through "

@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from simpo.errors import RecipeError
 from simpo.model.attention import use_shared_attention
+from simpo.model.lean import make_lean
 from simpo.model.load import Policy, add_adapter
 from simpo.model.pack import CannotShare
 from simpo.model.shared import run_body
@@ -147,6 +148,8 @@ class Blueprint:
             # Fake tensors on a CPU: the meta device knows no autocast.
             with torch.device("meta"):
                 model = self._made(config)
+            if self.recipe.train.lean_layers:
+                make_lean(model)
             with FakeTensorMode():
                 _become_fake(model)
                 use_shared_attention(model)

@@ -14,6 +14,7 @@ import torch
 
 from simpo.data.batches import BatchOrder
 from simpo.errors import Collapsed, DataError, Interrupted, RunFailed
+from simpo.model.lean import make_lean
 from simpo.model.reference import Reference
 from simpo.model.score import Scorer, score
 from simpo.model.trust import Choice
@@ -126,6 +127,8 @@ class Loop:
             raise self._interruption() from None
         if checkpoint is not None:
             load_weights(policy, checkpoint.model, self.recipe.model)
+        if train.lean_layers:
+            make_lean(policy.model)
         if train.gradient_checkpointing:
             checkpoint_activations(policy.model)
         policy.model.train()
