@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.utils import skip_init
 
 from simpo.model.adapted import FusedLinear
 
@@ -246,11 +245,11 @@ def _is_gated(module: nn.Module) -> bool:
     ):
         return False
     draw = torch.Generator().manual_seed(0)
-    made = {name: skip_init(nn.Linear, 4, 6, device="cpu") for name in ("gate_proj", "up_proj")}
-    made["down_proj"] = skip_init(nn.Linear, 6, 4, device="cpu")
+    made = {name: nn.Linear(4, 6, device="meta") for name in ("gate_proj", "up_proj")}
+    made["down_proj"] = nn.Linear(6, 4, device="meta")
     for layer in made.values():
-        for parameter in layer.parameters():
-            parameter.data = _random(*parameter.shape, generator=draw)
+        for name, empty in list(layer.named_parameters()):
+            setattr(layer, name, nn.Parameter(_random(*empty.shape, generator=draw)))
     probe = copy.copy(module)
     probe._modules = {name: made.get(name, child) for name, child in children.items()}
     x = _random(1, 5, 4, generator=draw) * 10
