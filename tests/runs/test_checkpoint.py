@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from simpo.errors import CheckFailed, RecipeError, RunFailed
 from simpo.runs.checkpoint import (
     best_model_folder,
-    drop_optimizers,
+    is_tidy,
     latest_checkpoint,
     prune,
     recover,
     save_checkpoint,
     set_best,
+    tidy_finished,
     verify,
     whole_checkpoint,
 )
@@ -172,16 +173,25 @@ def test_the_best_model_of_a_run_is_the_one_named_else_the_newest(tmp_path: Path
         best_model_folder(tmp_path)
 
 
-def test_a_finished_run_drops_its_optimizer_states_and_stays_whole(tmp_path: Path) -> None:
-    for step in (3, 6):
-        save_checkpoint(tmp_path, step, contents())
-    for _ in range(2):  # a second time changes nothing
-        drop_optimizers(tmp_path)
-        for step in (3, 6):
-            path = tmp_path / f"step-{step:06d}"
-            verify(path)
-            assert not (path / "optimizer.safetensors").exists()
-            assert "optimizer.safetensors" not in read_json(path / "manifest.json")["files"]
+def test_a_finished_run_keeps_its_best_and_its_newest_without_optimizer_states(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    for step in (3, 6, 9):
+        save_checkpoint(checkpoints, step, contents())
+    set_best(checkpoints, 3)
+    for leftover in ("step-000009/.manifest.json.1-0a", ".best.json.1-0a"):
+        (checkpoints / leftover).write_text("killed on the way")
+    assert not is_tidy(tmp_path)
+    tidy_finished(tmp_path)
+    assert is_tidy(tmp_path)
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["best.json", "step-000003", "step-000009"]
+    for step in (3, 9):
+        path = checkpoints / f"step-{step:06d}"
+        verify(path)
+        assert sorted(file.name for file in path.iterdir()) == ["manifest.json", "model", "state.json"]
+        assert "optimizer.safetensors" not in read_json(path / "manifest.json")["files"]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    tidy_finished(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_every_file_of_a_checkpoint_reaches_the_disk_before_its_name_does(

@@ -170,6 +170,7 @@ def test_a_file_that_holds_no_json_object_is_an_error_that_names_it(tmp_path: Pa
         (OSError(errno.EFBIG, "File too large"), "ulimit -f"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
         (SafetensorError("I/O error: File too large (os error 27)"), "ulimit -f"),
+        (Exception("No space left on device (os error 28)"), "the disk is full"),  # tokenizers
         (OSError(errno.EROFS, "Read-only file system"), "cannot write: Read-only file system"),
         (SafetensorError("something else"), "cannot write: something else"),
     ],

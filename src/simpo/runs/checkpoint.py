@@ -168,14 +168,34 @@ def prune(checkpoints: Path, *, keep: int, spare: int | None = None) -> None:
         _sweep(checkpoints)
 
 
-def drop_optimizers(checkpoints: Path) -> None:
-    """Remove the optimizer states of a finished run: each is twice the size of the model and has no user."""
+def tidy_finished(run: Path) -> None:
+    """Leave of a finished run its newest and its best checkpoint, without optimizer states: nobody goes on from them.
+
+    What a kill interrupts is done by the next call; nothing is touched where nothing is left to do.
+    """
+    checkpoints = run / "checkpoints"
+    recover(run)
+    prune(checkpoints, keep=1)
     for _, path in _listed(checkpoints):
-        manifest = read_json(path / MANIFEST)
-        files = {name: digest for name, digest in manifest["files"].items() if name != OPTIMIZER}
+        _drop_optimizer(path)
+
+
+def is_tidy(run: Path) -> bool:
+    """Whether `tidy_finished` would find nothing to do."""
+    checkpoints = run / "checkpoints"
+    hidden = [*checkpoints.glob(".*"), *checkpoints.glob("step-*/.*")]
+    return not hidden and not [*checkpoints.glob(f"step-*/{OPTIMIZER}")]
+
+
+def _drop_optimizer(path: Path) -> None:
+    """Remove a checkpoint's optimizer state, which is twice the size of the model, and what a kill left of that."""
+    manifest = read_json(path / MANIFEST)
+    files = {name: digest for name, digest in manifest["files"].items() if name != OPTIMIZER}
+    if files != manifest["files"]:
         write_json(path / MANIFEST, {**manifest, "files": files})
-        with storage_errors(path):
-            (path / OPTIMIZER).unlink(missing_ok=True)
+    with storage_errors(path):
+        for leftover in (path / OPTIMIZER, *leftovers_of(path / MANIFEST)):
+            leftover.unlink(missing_ok=True)
 
 
 def _folder_name(step: int) -> str:

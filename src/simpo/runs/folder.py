@@ -123,12 +123,15 @@ def is_run_folder(path: Path) -> bool:
 def storage_errors(path: Path, *, fix: str = _AFTER_FULL_DISK) -> Iterator[None]:
     """Turn refusals to write into errors that name the path; `fix` says what to do once there is space again.
 
-    safetensors reports a refusal as an error of its own, with the operating system's number in the text.
+    safetensors and tokenizers report a refusal as errors of their own, with the operating system's number in the text.
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
         number = error.errno if isinstance(error, OSError) else _number_in(str(error))
+        tokenizers = type(error) is Exception and number is not None  # which has no class for its errors
+        if not (isinstance(error, (OSError, SafetensorError)) or tokenizers):
+            raise
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         if number in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full"

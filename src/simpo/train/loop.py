@@ -23,10 +23,10 @@ from simpo.recipe import Recipe
 from simpo.runs.checkpoint import (
     OPTIMIZER,
     Checkpoint,
-    drop_optimizers,
     prune,
     set_aside_after,
     set_best,
+    tidy_finished,
     whole_checkpoint,
 )
 from simpo.runs.events import EventLog, read_events
@@ -390,8 +390,7 @@ class Loop:
     def _tidy(self) -> None:
         """Done first and tidied after: a run that is killed in between is done, and only larger than it need be."""
         self.run.update_lineage(status="done")
-        prune(self.run.checkpoints, keep=1)
-        drop_optimizers(self.run.checkpoints)
+        tidy_finished(self.run.path)
 
 
 class _NoLongerWaited(Exception):

@@ -10,7 +10,7 @@ from typing import Any
 from simpo.data.render import rendering_json
 from simpo.errors import Interrupted, RecipeError, RunFailed
 from simpo.recipe import LoadedRecipe, Recipe
-from simpo.runs.checkpoint import Checkpoint, latest_checkpoint, recover
+from simpo.runs.checkpoint import Checkpoint, is_tidy, latest_checkpoint, recover, tidy_finished
 from simpo.runs.folder import RunFolder, write_json
 from simpo.runs.lineage import first_lineage
 from simpo.runs.ranks import Ranks, current, join, peers
@@ -77,6 +77,7 @@ def resume(
     recipe = run.load_recipe().recipe
     ranks = join(recipe.train.device)
     if ranks.on_main(run.lineage).get("status") == "done":
+        ranks.on_main(_finish_tidying, run)
         return run
     with _locked(run, ranks):
         lineage = ranks.on_main(run.lineage)
@@ -90,6 +91,13 @@ def resume(
         with tracking(recipe, run.path, ranks) as tracker:
             _run(run, recipe, prepared, checkpoint, notes, tracker, listen, progress, before)
     return run
+
+
+def _finish_tidying(run: RunFolder) -> None:
+    """Do what a finished run was killed before it had done; where that cannot be, the run is no less finished."""
+    if not is_tidy(run.path):
+        with suppress(RecipeError, RunFailed), run.locked():
+            tidy_finished(run.path)
 
 
 def _newest_whole(run: RunFolder) -> tuple[Checkpoint | None, list[str]]:
