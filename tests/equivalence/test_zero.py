@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO-2 beside one rank and copies, for full fine-tunes, adapters and bfloat16 weights."""
+"""DeepSpeed's ZeRO-2 and ZeRO-3 beside one rank and copies, for full fine-tunes, adapters and bfloat16 weights."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ from tests.train.team import Team
 
 HERE = importlib.util.find_spec("deepspeed") is not None
 needs_deepspeed = pytest.mark.skipif(not HERE, reason="deepspeed is not installed")
-ZERO: dict[str, Any] = {"parallel": {"strategy": "zero2"}}
+both_stages = pytest.mark.parametrize("stage", ["zero2", "zero3"])
 BF16: dict[str, Any] = {"model": {"dtype": "bfloat16"}}
+
+
+def by(strategy: str) -> dict[str, Any]:
+    return {"parallel": {"strategy": strategy}}
 
 
 @pytest.fixture(scope="module")
@@ -34,46 +38,59 @@ def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> dic
 
 
 @needs_deepspeed
+@both_stages
 @pytest.mark.parametrize(("size", "cases"), [(2, tuple(CASES)), (3, ("full", "dpo", "few"))])
-def test_ranks_that_cut_gradients_and_states_train_what_one_trains(
-    size: int, cases: tuple[str, ...], alone: dict[str, Trained], workshop: Workshop, team: Team
+def test_ranks_that_cut_what_they_hold_train_what_one_trains(
+    size: int,
+    cases: tuple[str, ...],
+    stage: str,
+    alone: dict[str, Trained],
+    workshop: Workshop,
+    team: Team,
 ) -> None:
-    recipes = [recipe_file(workshop, name, {**CASES[name], **ZERO}) for name in cases]
+    recipes = [recipe_file(workshop, name, {**CASES[name], **by(stage)}) for name in cases]
     team.run(size, "train_each", recipes=recipes)
     for name in cases:
         one, several = alone[name], Trained(workshop.folder / name)
         check_run(several.path)
-        assert several.events("ranks")[0]["strategy"] == "zero2"
+        assert several.events("ranks")[0]["strategy"] == stage
         assert_same_curves(one, several, PAIR_FIGURES if name != "sft" else ("loss", "grad_norm"))
         assert_same_weights(one, several)
         assert_same_evaluations(one, several)
 
 
 @needs_deepspeed
+@both_stages
 @pytest.mark.parametrize("sections", [{}, LORA], ids=["full", "lora"])
 def test_bfloat16_weights_have_the_masters_that_copies_have(
-    sections: dict[str, Any], workshop: Workshop, team: Team
+    sections: dict[str, Any], stage: str, workshop: Workshop, team: Team
 ) -> None:
-    """Two micro-batches a rank, so that gradients are summed in float32 over both."""
+    """Two micro-batches a rank, so that gradients are summed in float32 over both.
+
+    What another order of sums rounds elsewhere in the first step is another bfloat16 weight in the next.
+    """
     settings = {**sections, **BF16, "train": {"micro_batch_size": 2}}
     recipes = [
-        recipe_file(workshop, name, {**settings, "parallel": {"strategy": name}}) for name in ("ddp", "zero2")
+        recipe_file(workshop, name, {**settings, "parallel": {"strategy": name}}) for name in ("ddp", stage)
     ]
     team.run(2, "train_each", recipes=recipes)
-    copies, parts = (Trained(workshop.folder / name) for name in ("ddp", "zero2"))
+    copies, parts = (Trained(workshop.folder / name) for name in ("ddp", stage))
     for figure in ("loss", "grad_norm", "chosen_logps"):
-        assert parts.curve(figure) == pytest.approx(copies.curve(figure), rel=1e-3), figure
+        (first, *later), (expected, *others) = parts.curve(figure), copies.curve(figure)
+        assert first == pytest.approx(expected, rel=1e-4), figure
+        assert later == pytest.approx(others, rel=5e-3), figure
 
 
 # Checkpoints
 
 
 @needs_deepspeed
+@both_stages
 @pytest.mark.parametrize("sections", [{}, BF16, LORA], ids=["full", "bfloat16", "lora"])
 def test_a_checkpoint_is_what_copies_write_and_is_gone_on_from_bit_for_bit(
-    sections: dict[str, Any], workshop: Workshop, team: Team
+    sections: dict[str, Any], stage: str, workshop: Workshop, team: Team
 ) -> None:
-    named = {"straight": ZERO, "torn": ZERO, "copies": {"parallel": {"strategy": "ddp"}}}
+    named = {"straight": by(stage), "torn": by(stage), "copies": by("ddp")}
     recipes = {name: recipe_file(workshop, name, {**sections, **how}) for name, how in named.items()}
     team.run(2, "train_each", recipes=[recipes["straight"]])
     for name in ("torn", "copies"):
@@ -93,25 +110,26 @@ def test_a_checkpoint_is_what_copies_write_and_is_gone_on_from_bit_for_bit(
 
 
 @needs_deepspeed
+@both_stages
 def test_a_run_goes_on_with_one_rank_with_copies_and_with_parts_again(
-    alone: dict[str, Trained], workshop: Workshop, team: Team
+    stage: str, alone: dict[str, Trained], workshop: Workshop, team: Team
 ) -> None:
-    run, recipe = workshop.folder / "run", recipe_file(workshop, "run", ZERO)
+    run, recipe = workshop.folder / "run", recipe_file(workshop, "run", by(stage))
     assert (
         team.statuses(2, "train_and_signal", recipe=recipe, rank=1, step=1, number=signal.SIGINT) == [130] * 2
     )
     with pytest.raises(Interrupted, match="step 3"):
         resume(run, listen=interrupting_at(3))
     own = run / "recipe.yaml"
-    own.write_text(own.read_text().replace("zero2", "ddp"))
+    own.write_text(own.read_text().replace(stage, "ddp"))
     assert (
         team.statuses(2, "resume_and_signal", run=str(run), rank=0, step=3, number=signal.SIGINT) == [130] * 2
     )
-    own.write_text(own.read_text().replace("ddp", "zero2"))
+    own.write_text(own.read_text().replace("ddp", stage))
     team.run(3, "resume_each", runs=[str(run)])
     several = Trained(run)
     check_run(run)
-    assert [event.get("strategy") for event in several.events("ranks")] == ["zero2", "ddp", "zero2"]
+    assert [event.get("strategy") for event in several.events("ranks")] == [stage, "ddp", stage]
     assert [event["step"] for event in several.events("resume")] == [2, 3, 4]
     assert_same_curves(alone["full"], several, PAIR_FIGURES)
     assert_same_weights(alone["full"], several)
@@ -121,10 +139,11 @@ def test_a_run_goes_on_with_one_rank_with_copies_and_with_parts_again(
 
 
 @needs_deepspeed
+@both_stages
 def test_a_gradient_that_is_infinite_on_one_rank_changes_no_weight_on_any(
-    workshop: Workshop, team: Team
+    stage: str, workshop: Workshop, team: Team
 ) -> None:
-    stopped, broken = (recipe_file(workshop, name, ZERO) for name in ("stopped", "broken"))
+    stopped, broken = (recipe_file(workshop, name, by(stage)) for name in ("stopped", "broken"))
     team.statuses(2, "train_and_signal", recipe=stopped, rank=0, step=2, number=signal.SIGINT)
     assert team.statuses(2, "train_until_infinite", recipe=broken, rank=1, step=3) == [5, 5]
     assert team.said(0) == team.said(1) and "the gradient is not finite" in team.said(0)
@@ -136,8 +155,9 @@ def test_a_gradient_that_is_infinite_on_one_rank_changes_no_weight_on_any(
 
 
 @needs_deepspeed
-def test_a_rank_that_dies_ends_the_others(workshop: Workshop, team: Team) -> None:
-    recipe = recipe_file(workshop, "run", ZERO)
+@both_stages
+def test_a_rank_that_dies_ends_the_others(stage: str, workshop: Workshop, team: Team) -> None:
+    recipe = recipe_file(workshop, "run", by(stage))
     statuses = team.statuses(3, "train_and_signal", recipe=recipe, rank=1, step=3, number=signal.SIGKILL)
     assert statuses == [5, -signal.SIGKILL, 5]
     assert "rank 0 lost another rank" in team.said(0)
@@ -146,19 +166,24 @@ def test_a_rank_that_dies_ends_the_others(workshop: Workshop, team: Team) -> Non
 # What is refused, with nothing written
 
 
+@both_stages
 @pytest.mark.skipif(HERE, reason="deepspeed is installed")
-def test_several_ranks_without_the_package_are_told_how_to_get_it(workshop: Workshop, team: Team) -> None:
-    recipe = recipe_file(workshop, "run", ZERO)
+def test_several_ranks_without_the_package_are_told_how_to_get_it(
+    stage: str, workshop: Workshop, team: Team
+) -> None:
+    recipe = recipe_file(workshop, "run", by(stage))
     assert team.statuses(2, "train_each", recipes=[recipe]) == [2, 2]
     assert "deepspeed is not installed" in team.said(0) and "simpo[deepspeed]" in team.said(0)
     assert not (workshop.folder / "run").exists()
 
 
-def test_one_process_is_alone_whatever_the_strategy(workshop: Workshop) -> None:
-    workshop.train("run", **ZERO, train={"max_steps": 1})
+@both_stages
+def test_one_process_is_alone_whatever_the_strategy(stage: str, workshop: Workshop) -> None:
+    workshop.train("run", **by(stage), train={"max_steps": 1})
     assert Trained(workshop.folder / "run").events("ranks") == []
 
 
+@both_stages
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
@@ -169,20 +194,25 @@ def test_one_process_is_alone_whatever_the_strategy(workshop: Workshop) -> None:
     ],
 )
 def test_what_it_cannot_hold_is_refused(
-    sections: dict[str, Any], message: str, workshop: Workshop, team: Team
+    sections: dict[str, Any], message: str, stage: str, workshop: Workshop, team: Team
 ) -> None:
-    recipe = recipe_file(workshop, "run", {**sections, **ZERO})
+    recipe = recipe_file(workshop, "run", {**sections, **by(stage)})
     assert team.statuses(2, "train_each", recipes=[recipe]) == [2, 2]
-    assert f"{message} does not work over several ranks with strategy zero2" in team.said(1)
+    assert f"{message} does not work over several ranks with strategy {stage}" in team.said(1)
     assert not (workshop.folder / "run").exists()
 
 
-@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
-def test_settings_of_accelerate_and_what_is_not_built_are_refused(
-    strategy: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@needs_deepspeed
+@both_stages
+def test_weights_of_two_types_are_refused(stage: str, workshop: Workshop, team: Team) -> None:
+    recipe = recipe_file(workshop, "run", {**BF16, **by(stage)})
+    assert team.statuses(2, "train_with_float32_norm", recipe=recipe) == [2, 2]
+    assert f"{stage}: the weights are bfloat16 and float32" in team.said(1)
+    assert not (workshop.folder / "run").exists()
+
+
+def test_settings_of_accelerate_are_refused(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    message = "from its recipe alone" if strategy == "zero2" else "zero3 is not supported"
-    with pytest.raises(RecipeError, match=message):
-        workshop.train("run", parallel={"strategy": strategy})
+    with pytest.raises(RecipeError, match="from its recipe alone"):
+        workshop.train("run", **by("zero2"))
     assert not (workshop.folder / "run").exists()

@@ -9,6 +9,7 @@ from typing import Any
 from simpo.recipe import load_recipe
 from simpo.runs.ranks import Ranks
 from simpo.train import loop
+from simpo.train.prepare import prepare
 from simpo.train.reduce import seed_step
 from simpo.train.run import resume, train
 from simpo.train.step import StepRecord, train_step
@@ -17,6 +18,14 @@ from simpo.train.step import StepRecord, train_step
 def train_each(recipes: list[str]) -> list[str]:
     """Train runs one after another; returns their folders."""
     return [str(train(load_recipe(recipe)).path) for recipe in recipes]
+
+
+def train_with_float32_norm(recipe: str) -> None:
+    """Train a model whose last norm alone is float32."""
+    loaded = load_recipe(recipe)
+    prepared = prepare(loaded.recipe)
+    prepared.policy.model.model.norm.float()
+    train(loaded, prepared=prepared)
 
 
 def resume_each(runs: list[str]) -> None:

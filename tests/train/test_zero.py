@@ -36,7 +36,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def test_one_that_cannot_be_imported_is_told_in_a_line(install: Callable[[str], None]) -> None:
     install(BROKEN)
     with pytest.raises(RecipeError, match="deepspeed cannot be imported: CUDA_HOME") as refusal:
-        import_deepspeed(CPU)
+        import_deepspeed(CPU, 2)
     assert refusal.value.message.endswith("CUDA_HOME does not exist,"), "its first line, not the rest"
     assert refusal.value.fix is not None and "fsdp2" in refusal.value.fix
 
@@ -47,11 +47,11 @@ def test_one_that_cannot_sum_is_refused_with_the_oldest_that_can(
 ) -> None:
     install(BARE % version)
     with pytest.raises(RecipeError, match=f"deepspeed {version} cannot sum") as refusal:
-        import_deepspeed(CPU)
+        import_deepspeed(CPU, 2)
     assert refusal.value.fix == "pip install 'deepspeed>=0.19.8'"
 
 
 @pytest.mark.parametrize("version", ["0.19.8", "0.19.9+cpu", "0.20.0"])
 def test_one_that_can_is_taken_and_compiles_nothing(version: str, install: Callable[[str], None]) -> None:
     install(BARE % version)
-    assert import_deepspeed(CPU).ops.__compatible_ops__ == {"deepspeed_shm_comm": False}
+    assert import_deepspeed(CPU, 2).ops.__compatible_ops__ == {"deepspeed_shm_comm": False}

@@ -130,6 +130,7 @@ def _ranks_lines(event: dict[str, Any]) -> list[str]:
         "ddp": "a copy of the weights",
         "fsdp2": "a shard of the weights",
         "zero2": "a copy of the weights and a part of gradients and states",
+        "zero3": "a part of the weights, gradients and states",
     }.get(event["strategy"], "")
     return [f"ranks   {event['size']}, each with {holds} ({event['strategy']}: {event['reason']})"]
 

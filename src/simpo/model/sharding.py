@@ -1,18 +1,25 @@
-"""Weights cut into shards, one a rank (FSDP2): cut, put together to write or to save, looked at as they lie here."""
+"""Weights cut into shards, one a rank: cut (FSDP2), put together to write or to save, looked at as they lie here.
+
+DeepSpeed's ZeRO-3 cuts weights too (`simpo.train.zero`); it leaves an empty parameter, its own part in `ds_tensor`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from simpo.errors import RecipeError
+
+_OPENED_BY: WeakKeyDictionary[Any, Callable[[], AbstractContextManager[Any]]] = WeakKeyDictionary()
 
 
 def shard(model: Any, size: int, device: torch.device) -> None:
@@ -50,17 +57,30 @@ def _layers(base: Any) -> list[Any]:
 def is_sharded(what: Any) -> bool:
     """Whether a tensor, or a model's weights, lie in shards."""
     if isinstance(what, Tensor):
-        return isinstance(what, DTensor)
-    return any(isinstance(parameter, DTensor) for parameter in what.parameters())
+        return isinstance(what, DTensor) or _is_deepspeeds(what)
+    return any(is_sharded(parameter) for parameter in what.parameters())
+
+
+def _is_deepspeeds(tensor: Tensor) -> bool:
+    return hasattr(tensor, "ds_tensor")
 
 
 def local(tensor: Tensor) -> Tensor:
     """What of a tensor lies on this rank: its shard, or all of one that is whole. Changes reach the tensor."""
+    if _is_deepspeeds(tensor):
+        part: Tensor = tensor.ds_tensor.data  # type: ignore[attr-defined]
+        left = tensor.ds_numel - dist.get_rank() * part.numel()  # type: ignore[attr-defined]
+        return part[: max(0, left)]  # the last parts are filled up to the length of the others, with anything
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
     """The tensor put together; all ranks must ask."""
+    if _is_deepspeeds(tensor):
+        part: Tensor = tensor.ds_tensor.data  # type: ignore[attr-defined]
+        parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, part)
+        return torch.cat(parts)[: tensor.ds_numel].view(tensor.ds_shape)  # type: ignore[attr-defined]
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -81,8 +101,9 @@ def collected(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]
     seen: dict[int, Tensor] = {}
     for tensor in tensors.values():
         if id(tensor) not in seen:
-            complete = whole(tensor.detach())
-            seen[id(tensor)] = complete.cpu() if keep and isinstance(tensor, DTensor) else complete
+            with torch.no_grad():
+                complete = whole(tensor).detach()
+            seen[id(tensor)] = complete.cpu() if keep and is_sharded(tensor) else complete
             if not keep:
                 seen[id(tensor)] = complete.new_empty(0)
     return {name: seen[id(tensor)] for name, tensor in tensors.items()} if keep else {}
@@ -94,6 +115,10 @@ def whole_weights(model: Any) -> Iterator[None]:
 
     All ranks must enter. Nothing for a model that is not sharded.
     """
+    if model in _OPENED_BY:
+        with _OPENED_BY[model]():
+            yield
+        return
     parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
     if not parts:
         yield
@@ -110,3 +135,8 @@ def whole_weights(model: Any) -> Iterator[None]:
             part.reshard()
         for layer in layers:
             layer.set_reshard_after_forward(True, recurse=False)
+
+
+def opens_with(model: Any, opener: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Say what puts the weights of a model together in `whole_weights`, for one that FSDP2 has not cut."""
+    _OPENED_BY[model] = opener

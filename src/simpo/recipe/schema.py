@@ -257,8 +257,9 @@ class ParallelRecipe(Section):
     strategy: Literal["auto", "ddp", "fsdp2", "zero2", "zero3"] = Field(
         "auto",
         description="`ddp` keeps a copy of the weights on every rank, `fsdp2` a shard of weights, gradients and "
-        "optimizer states, `zero2` (DeepSpeed's) a copy of the weights and a shard of the rest; `zero3` is refused. "
-        "`auto` takes `ddp` unless weights, gradients and optimizer states would fill more than half of a GPU.",
+        "optimizer states, `zero2` (DeepSpeed's) a copy of the weights and a shard of the rest, `zero3` (too) a "
+        "shard of everything. `auto` takes `ddp` unless weights, gradients and optimizer states would fill more than "
+        "half of a GPU.",
     )
 
 

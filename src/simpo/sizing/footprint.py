@@ -13,7 +13,7 @@ from simpo.sizing.blueprint import Blueprint, Counts, typical_group
 from simpo.sizing.given import Lengths
 from simpo.sizing.target import GIB, Device
 from simpo.train.budget import budget_for, enough_for
-from simpo.train.parallel import StrategyName
+from simpo.train.parallel import CUT, ZERO_STAGES, StrategyName
 from simpo.train.weight_bytes import NF4, SIZES, bytes_per_weight
 
 # What the process holds besides tensors that are counted: the interpreter, its libraries, the products that oneDNN
@@ -109,11 +109,11 @@ def _held(
     states = {name: value * counts.trained for name, value in bytes_per_weight(recipe).items()}
     if recipe.train.offload_optimizer and device.kind == "cuda":
         return weights, dict.fromkeys(states, 0.0), sum(states.values()), 0.0
-    if strategy == "zero2":
+    if strategy in ZERO_STAGES:
         states["masters"] = SIZES["float32"] * counts.trained  # of float32 weights too
-    if strategy in ("fsdp2", "zero2"):
+    if strategy in CUT:
         states = {name: value / ranks for name, value in states.items()}
-    if strategy == "fsdp2":
+    if strategy in ("fsdp2", "zero3"):
         return weights / ranks, states, 0.0, size * (counts.ends + 2 * counts.layer)
     return weights, states, 0.0, 0.0
 

@@ -20,6 +20,7 @@ from simpo.train.parallel import StrategyName, obstacle_to, require_strategy, st
 CUT = {
     "fsdp2": "Weights and states are cut over the ranks (FSDP2).",
     "zero2": "Gradients and states are cut over the ranks (ZeRO-2); weights are whole on each.",
+    "zero3": "Weights, gradients and states are cut over the ranks (ZeRO-3).",
 }
 
 
@@ -189,7 +190,8 @@ def alternatives(
         strategy = strategy_for(other, trained, device.kind, device.total, ranks).name
         if other != recipe and obstacle_to(other, strategy) is None:
             found.append(weighed(name, settings, other, ranks, strategy))
-    cut: StrategyName = "zero2" if recipe.parallel.strategy == "zero2" else "fsdp2"
+    named = recipe.parallel.strategy
+    cut: StrategyName = named if named in ("zero2", "zero3") else "fsdp2"
     if device.kind == "cuda" and obstacle_to(recipe, cut) is None:
         found += [
             weighed(f"{count} ranks, sharded", {"ranks": count, "parallel.strategy": cut}, recipe, count, cut)

@@ -16,7 +16,7 @@ from simpo.model.trust import Choice, choose_scorer
 from simpo.recipe import Recipe
 from simpo.records import TokenGroup
 from simpo.runs.ranks import apart, current
-from simpo.train.parallel import require_strategy
+from simpo.train.parallel import ZERO_STAGES, require_strategy
 from simpo.train.tracker import require_tracker
 from simpo.train.zero import import_deepspeed
 
@@ -27,8 +27,9 @@ def require_machine(recipe: Recipe) -> None:
     require_tracker(recipe)
     require_packages(recipe)
     device = choose_device(recipe.train.device)
-    if recipe.parallel.strategy == "zero2" and current().size > 1:
-        import_deepspeed(device)
+    stage = ZERO_STAGES.get(recipe.parallel.strategy)
+    if stage is not None and current().size > 1:
+        import_deepspeed(device, stage)
     if recipe.train.precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise RecipeError(
             "train.precision bf16: this GPU has no bfloat16", fix="set train.precision: float32"
@@ -43,7 +44,7 @@ def require_packages(recipe: Recipe) -> None:
         ("train.optimizer", recipe.train.optimizer, "torchao", "quantised"),
         ("parallel.strategy", strategy, "deepspeed", "deepspeed"),
     ):
-        if value in ("nf4", "adamw_8bit", "zero2") and importlib.util.find_spec(package) is None:
+        if value in ("nf4", "adamw_8bit", *ZERO_STAGES) and importlib.util.find_spec(package) is None:
             raise RecipeError(
                 f"{key} {value}: the package {package} is not installed",
                 fix=f"pip install {package} (or 'simpo[{extra}]'), or leave {key} out",

@@ -15,7 +15,7 @@ import torch
 from simpo.data.batches import BatchOrder
 from simpo.errors import Collapsed, DataError, Interrupted, RunFailed
 from simpo.model.lean import make_lean
-from simpo.model.reference import Reference
+from simpo.model.reference import AdapterOffReference, LiveReference, Reference
 from simpo.model.score import Scorer, score
 from simpo.model.trust import Choice
 from simpo.model.weights import load_weights
@@ -47,7 +47,7 @@ from simpo.train.optimizer import (
     reserve,
     set_learning_rate,
 )
-from simpo.train.parallel import Strategy, choose_strategy, shard_models
+from simpo.train.parallel import CUT, ZERO_STAGES, Strategy, choose_strategy, shard_models
 from simpo.train.prepare import (
     Prepared,
     Progress,
@@ -64,7 +64,7 @@ from simpo.train.state import LoopState, plan_of, read_state
 from simpo.train.step import train_step
 from simpo.train.tracker import Tracker
 from simpo.train.validation import validation_figures
-from simpo.train.zero import ZeroAdamW
+from simpo.train.zero import ZeroAdamW, cut_frozen
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -133,12 +133,14 @@ class Loop:
             checkpoint_activations(policy.model)
         policy.model.train()
         strategy = self._choose_strategy().name
-        sharded = strategy in ("fsdp2", "zero2")
+        sharded = strategy in CUT
         if sharded:  # measured first: a forward or backward of shards is no longer one rank's own
             self.cut = self._choose_cut(choice, None)
         if strategy == "fsdp2":
             shard_models(policy, self.reference, self.ranks)
-        self.optimizer = make_optimizer(policy.model, train, cut=strategy == "zero2")
+        self.optimizer = make_optimizer(policy.model, train, zero=ZERO_STAGES.get(strategy))
+        if isinstance(self.optimizer, ZeroAdamW):
+            self._score_through(self.optimizer)
         reserve(self.optimizer)
         give_back_freed_memory()
         if not sharded:
@@ -148,6 +150,14 @@ class Loop:
         if checkpoint is not None and not self.schedule.finished(self.state):
             load_optimizer(self.optimizer, checkpoint.path / OPTIMIZER)
         self.emit("ready", prepare_seconds=time.perf_counter() - chosen)
+
+    def _score_through(self, optimizer: ZeroAdamW) -> None:
+        """Run the models whose weights DeepSpeed has cut as it wants them run; a live reference is cut with them."""
+        self.scorer = optimizer.through(self.scorer)
+        if isinstance(self.reference, AdapterOffReference):
+            self.reference.scorer = self.scorer
+        if isinstance(self.reference, LiveReference) and optimizer.cuts_weights:
+            self.reference.scorer = cut_frozen(self.reference.model)(self.reference.scorer)
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stands, with its best one if that is still whole."""

@@ -15,15 +15,15 @@ from simpo.recipe import TrainRecipe
 from simpo.train.eight_bit import eight_bit_adamw, is_eight_bit, parts_of, whole
 from simpo.train.gradients import keep_gradient
 from simpo.train.rounding import MasterAdamW, StochasticAdamW
-from simpo.train.zero import ZeroAdamW
+from simpo.train.zero import Stage, ZeroAdamW
 
 
-def make_optimizer(model: Any, recipe: TrainRecipe, *, cut: bool = False) -> torch.optim.Optimizer:
+def make_optimizer(model: Any, recipe: TrainRecipe, *, zero: Stage | None = None) -> torch.optim.Optimizer:
     """AdamW over the trained parameters; weight decay for matrices alone, not for biases and norms.
 
     How an update reaches bfloat16 weights is `recipe.rounding`'s to say: through float32 masters unless it says
-    otherwise. `optimizer` and `offload_optimizer` say how and where its states are held. cut: whether gradients and
-    states of whole weights are cut over the ranks (ZeRO-2).
+    otherwise. `optimizer` and `offload_optimizer` say how and where its states are held. zero: the stage of ZeRO that
+    cuts states over the ranks, if any; the third cuts the model's weights too, in place.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     coarse = any(p.dtype == torch.bfloat16 for p in trained)
@@ -36,8 +36,9 @@ def make_optimizer(model: Any, recipe: TrainRecipe, *, cut: bool = False) -> tor
     if recipe.optimizer == "adamw_8bit":
         return eight_bit_adamw(groups, stochastic=coarse and recipe.rounding == "stochastic", **settings)
     settings["fused"] = recipe.offload_optimizer or all(p.device.type in ("cpu", "cuda") for p in trained)
-    if cut:
-        return ZeroAdamW(groups, max_grad_norm=recipe.max_grad_norm, **settings)
+    if zero is not None:
+        cut = model if zero == 3 else None
+        return ZeroAdamW(groups, cut=cut, max_grad_norm=recipe.max_grad_norm, **settings)
     if recipe.offload_optimizer:
         return MasterAdamW(groups, host=True, **settings)
     kinds: dict[str, type[torch.optim.AdamW]] = {

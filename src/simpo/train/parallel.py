@@ -15,8 +15,11 @@ from simpo.model.sharding import is_sharded, shard
 from simpo.recipe import Recipe
 from simpo.runs.ranks import Ranks
 from simpo.train.weight_bytes import SIZES, bytes_per_weight
+from simpo.train.zero import Stage, require_one_type
 
-StrategyName = Literal["alone", "ddp", "fsdp2", "zero2"]
+StrategyName = Literal["alone", "ddp", "fsdp2", "zero2", "zero3"]
+CUT: tuple[StrategyName, ...] = ("fsdp2", "zero2", "zero3")  # the states, or more
+ZERO_STAGES: dict[str, Stage] = {"zero2": 2, "zero3": 3}
 ROOMY = 0.5  # of a GPU's memory: activations need the rest
 
 
@@ -55,7 +58,7 @@ def strategy_for(recipe: Recipe, trained: int, kind: str, memory: float, ranks: 
     named = recipe.parallel.strategy
     if ranks == 1:
         return ALONE
-    if named == "ddp" or named == "fsdp2" or named == "zero2":
+    if named != "auto":
         return Strategy(named, "as the recipe says")
     obstacle = obstacle_to(recipe, "fsdp2")
     if obstacle is not None:
@@ -71,20 +74,19 @@ def obstacle_to(recipe: Recipe, strategy: str) -> tuple[str, str] | None:
     """A setting whose weights or states several ranks cannot share by this strategy, and what to do; None if none."""
     train, coarse = recipe.train, recipe.model.dtype == "bfloat16"
     copies = "set parallel.strategy: ddp, or leave it out"
-    cut = ("fsdp2", "zero2")
     for held, key, where, fix in (
         (
             train.offload_optimizer,
             "train.offload_optimizer",
-            ("ddp", *cut),
-            "leave it out: fsdp2 and zero2 cut the states",
+            ("ddp", *CUT),
+            "leave it out: fsdp2, zero2 and zero3 cut the states",
         ),
-        (train.optimizer != "adamw", f"train.optimizer {train.optimizer}", cut, copies),
-        (recipe.model.quantize != "none", f"model.quantize {recipe.model.quantize}", cut, copies),
+        (train.optimizer != "adamw", f"train.optimizer {train.optimizer}", CUT, copies),
+        (recipe.model.quantize != "none", f"model.quantize {recipe.model.quantize}", CUT, copies),
         (
             coarse and train.rounding not in (None, "master"),
             f"train.rounding {train.rounding}",
-            ("zero2",),
+            tuple(ZERO_STAGES),
             "set parallel.strategy: fsdp2 or ddp, or train.rounding: master",
         ),
     ):
@@ -104,18 +106,22 @@ def _require_held_alike(recipe: Recipe, strategy: str) -> None:
 def require_strategy(recipe: Recipe, ranks: int) -> None:
     """RecipeError for a strategy that cannot be had, or not by so many ranks with the rest of the recipe."""
     name = recipe.parallel.strategy
-    if name == "zero3":
-        raise RecipeError(
-            "parallel.strategy zero3 is not supported",
-            fix="set parallel.strategy: fsdp2, which cuts the same things",
-        )
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         raise RecipeError(
             "accelerate was configured to start DeepSpeed, whose settings a run takes from its recipe alone",
-            fix="start with `simpo launch` or `accelerate launch --multi_gpu`, and set parallel.strategy: zero2",
+            fix="start with `simpo launch` or `accelerate launch --multi_gpu`, and name zero2 or zero3 in the recipe",
         )
     if ranks > 1 and name != "auto":
         _require_held_alike(recipe, name)
+
+
+def require_one_type_for_zero(recipe: Recipe, policy: Policy, ranks: int) -> None:
+    """RecipeError for weights of several types where DeepSpeed is to cut them."""
+    stage = ZERO_STAGES.get(recipe.parallel.strategy)
+    if stage is None or ranks == 1:
+        return
+    if stage == 3 or recipe.adapter.type == "none":  # else the adapter's, which is still to be made
+        require_one_type(list(policy.model.parameters()), stage)
 
 
 def shard_models(policy: Policy, reference: Reference | None, ranks: Ranks) -> None:

@@ -17,6 +17,7 @@ from simpo.runs.ranks import Ranks, current, join, peers
 from simpo.train.accelerator import matmul_precision, require_machine
 from simpo.train.allocator import keeping_freed_memory
 from simpo.train.loop import Listener, Loop
+from simpo.train.parallel import require_one_type_for_zero
 from simpo.train.prepare import Prepared, Progress, prepare, seed_everything
 from simpo.train.signals import stop_on_signals
 from simpo.train.tracker import Tracker, tracking
@@ -50,6 +51,7 @@ def train(
     lineage = first_lineage(
         recipe, prepared.policy, prepared.datasets, prepared.hashes, prepared.token_hashes
     )
+    require_one_type_for_zero(recipe, prepared.policy, ranks.size)
     ranks.require_same("data or weights", (prepared.token_hashes, prepared.policy.hash))
     with tracking(recipe, Path(recipe.output), ranks) as tracker:
         run = ranks.on_main(RunFolder.create, loaded, lineage)

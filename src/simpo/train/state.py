@@ -63,7 +63,7 @@ def read_state(checkpoint: Checkpoint) -> LoopState:
 def require_sane_weights(model: Any, step: int) -> None:
     """Collapsed where a trained weight is not finite, or as good as: such a checkpoint must not replace another."""
     # Smallest and largest: one pass that copies nothing, and a NaN shows in both.
-    trained = [local(p.detach()) for p in model.parameters() if p.requires_grad]
+    trained = [local(p).detach() for p in model.parameters() if p.requires_grad]
     ends = [end for weight in trained if weight.numel() for end in torch.aminmax(weight)]
     sizes = [abs(float(end)) for end in ends]
     own = math.inf if any(map(math.isnan, sizes)) else max(sizes, default=0.0)
